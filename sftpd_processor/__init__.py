@@ -1,0 +1,1 @@
+"""The dependable inbox for Webio's SFTP hooks."""
