@@ -1,0 +1,141 @@
+"""A local folder as a source, and the watcher that wakes its poll at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from sftpd_processor.config.settings import DirectorySourceSettings
+from sftpd_processor.errors import SourceRefused
+from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed, variant
+
+BATCH = 1000
+_TURNS = 20
+
+
+class DirectorySource:
+    """See `Source`."""
+
+    def __init__(self, settings: DirectorySourceSettings) -> None:
+        self._settings = settings
+        self._folder = settings.folder
+        self._target = settings.folder / settings.move_to
+
+    @property
+    def name(self) -> str:
+        """The name given in the configuration."""
+        return self._settings.name
+
+    def look(self) -> Iterator[list[Entry]]:
+        """List the folder afresh."""
+        try:
+            with os.scandir(self._folder) as found:
+                entries = (entry for item in found if (entry := _entry(item)) is not None)
+                while batch := list(itertools.islice(entries, BATCH)):
+                    yield batch
+        except OSError as error:
+            raise SourceRefused(
+                f"source {self.name}: the folder {self._folder} cannot be listed: {error.strerror}"
+            ) from error
+
+    def fetch(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes | Miss]]:
+        """Read whole files."""
+        return [(entry, _read(self._folder / entry.name, entry)) for entry in entries]
+
+    def remove(self, entries: Sequence[Entry]) -> list[tuple[Entry, Removed | Miss]]:
+        """Delete files."""
+        return [(entry, self._remove(entry)) for entry in entries]
+
+    def move(self, moves: Sequence[Move]) -> list[tuple[Entry, Moved | Miss]]:
+        """Move files to `move_to`, which must be on the same file system."""
+        try:
+            self._target.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            refused = Miss("refused", f"the folder {self._target} cannot be made: {error.strerror}")
+            return [(move.entry, refused) for move in moves]
+        return [(move.entry, self._move(move)) for move in moves]
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _remove(self, entry: Entry) -> Removed | Miss:
+        try:
+            (self._folder / entry.name).unlink()
+        except OSError as error:
+            return _miss(error)
+        return Removed()
+
+    def _move(self, move: Move) -> Moved | Miss:
+        """Linked under the new name, then unlinked under the old one: a link, unlike a rename, never overwrites."""
+        source = self._folder / move.entry.name
+        for turn in range(_TURNS):
+            name = variant(move.entry.name, move.suffix, turn)
+            try:
+                os.link(source, self._target / name, follow_symlinks=False)
+                source.unlink()
+            except FileExistsError:
+                continue
+            except OSError as error:
+                return _miss(error)
+            return Moved(str(Path(self._settings.move_to) / name))
+        return Miss("refused", f"{_TURNS} names like it are taken in the folder it is moved to")
+
+
+def watch(folder: Path, wake: Callable[[], None]) -> Callable[[], None]:
+    """Call `wake` whenever something arrives in `folder` or is written there; returns what ends the watch."""
+    from watchdog.events import (
+        FileClosedEvent,
+        FileCreatedEvent,
+        FileMovedEvent,
+        FileSystemEvent,
+        FileSystemEventHandler,
+    )
+    from watchdog.observers import Observer
+
+    class Waker(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002
+            wake()
+
+    observer = Observer()
+    kinds: list[type[FileSystemEvent]] = [FileCreatedEvent, FileClosedEvent, FileMovedEvent]
+    observer.schedule(Waker(), str(folder), event_filter=kinds)
+    observer.start()
+
+    def stop() -> None:
+        observer.stop()
+        observer.join()
+
+    return stop
+
+
+def _entry(item: os.DirEntry[str]) -> Entry | None:
+    try:
+        found = item.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None  # gone since the folder was read: never listed
+    return Entry(item.name, found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+
+
+def _read(path: Path, entry: Entry) -> bytes | Miss:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return _miss(error)
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            data = file.read(entry.size + 1)
+        except OSError as error:
+            return _miss(error)
+    if len(data) == entry.size:
+        return data
+    grew = "grew" if len(data) > entry.size else "shrank"
+    return Miss("changed", f"it {grew} while it was read; it was listed with {entry.size} bytes")
+
+
+def _miss(error: OSError) -> Miss:
+    if isinstance(error, FileNotFoundError):
+        return Miss("vanished", "it was gone when its turn came")
+    return Miss("refused", f"the system said: {error.strerror}")

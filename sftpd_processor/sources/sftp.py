@@ -1,0 +1,114 @@
+"""A folder on an SFTP server as a source: one connection, kept between polls."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Iterator, Sequence
+
+import paramiko
+
+from sftpd_processor.config.settings import SftpSourceSettings
+from sftpd_processor.errors import SourceRefused, SourceUnavailable
+from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed
+from sftpd_processor.sources.sftp_pipeline import NO_SUCH_FILE, PERMISSION_DENIED, Pipeline, SftpStatus
+from sftpd_processor.sources.ssh import login
+
+BATCH = 1000
+"""Entries handed out at a time: the size of a transaction, and the most bodies held."""
+
+
+class SftpSource:
+    """See `Source`. Connects at the first use, and again after a failure."""
+
+    def __init__(self, settings: SftpSourceSettings) -> None:
+        self._settings = settings
+        self._client: paramiko.SSHClient | None = None
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def name(self) -> str:
+        """The name given in the configuration."""
+        return self._settings.name
+
+    def look(self) -> Iterator[list[Entry]]:
+        """List the folder afresh."""
+        with self._guarded() as pipeline:
+            try:
+                yield from pipeline.entries(self._settings.folder, BATCH)
+            except SftpStatus as status:
+                raise SourceRefused(self._unlistable(status)) from status
+
+    def fetch(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes | Miss]]:
+        """Read whole files."""
+        with self._guarded() as pipeline:
+            return pipeline.fetch(self._settings.folder, entries)
+
+    def remove(self, entries: Sequence[Entry]) -> list[tuple[Entry, Removed | Miss]]:
+        """Delete files."""
+        with self._guarded() as pipeline:
+            return pipeline.remove(self._settings.folder, entries)
+
+    def move(self, moves: Sequence[Move]) -> list[tuple[Entry, Moved | Miss]]:
+        """Move files to `move_to`."""
+        target = posixpath.join(self._settings.folder, self._settings.move_to)
+        with self._guarded() as pipeline:
+            try:
+                pipeline.make_folder(target)
+            except SftpStatus as status:
+                refused = Miss("refused", f"the folder {target} cannot be made: the server said: {status}")
+                return [(move.entry, refused) for move in moves]
+            return [
+                (
+                    entry,
+                    Moved(posixpath.join(self._settings.move_to, result.path)) if isinstance(result, Moved) else result,
+                )
+                for entry, result in pipeline.move(self._settings.folder, target, moves)
+            ]
+
+    def close(self) -> None:
+        """Disconnect."""
+        client, self._client, self._pipeline = self._client, None, None
+        if client is not None:
+            client.close()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[Pipeline]:
+        """The open session; closed again when it proves to be broken, so that the next use starts afresh."""
+        try:
+            yield self._session()
+        except SourceUnavailable as error:
+            self.close()
+            raise SourceUnavailable(self._where(str(error))) from error
+
+    def _session(self) -> Pipeline:
+        if self._pipeline is None:
+            self._client = login(self._settings)
+            self._pipeline = self._open(self._client)
+        return self._pipeline
+
+    def _open(self, client: paramiko.SSHClient) -> Pipeline:
+        settings = self._settings
+        transport = client.get_transport()
+        if transport is None:
+            raise SourceUnavailable("the server closed the connection")
+        try:
+            channel = transport.open_session(timeout=settings.operation_timeout_seconds)
+            channel.invoke_subsystem("sftp")
+        except paramiko.SSHException as error:
+            raise SourceRefused(self._where(f"the server offers no SFTP to this account: {error}")) from error
+        return Pipeline(channel, in_flight=settings.in_flight, timeout=settings.operation_timeout_seconds)
+
+    def _where(self, text: str) -> str:
+        prefix = f"source {self.name}: "
+        return text if text.startswith(prefix) else f"{prefix}{self._settings.host}:{self._settings.port}: {text}"
+
+    def _unlistable(self, status: SftpStatus) -> str:
+        folder = self._settings.folder
+        if status.code == NO_SUCH_FILE:
+            return self._where(f"the folder {folder!r} does not exist there; check `folder`")
+        if status.code == PERMISSION_DENIED:
+            return self._where(
+                f"the account may not list the folder {folder!r}; ask its owner for the right to read it"
+            )
+        return self._where(f"the folder {folder!r} cannot be listed; the server said: {status}")

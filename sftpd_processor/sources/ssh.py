@@ -1,0 +1,151 @@
+"""Logging in to an SSH server whose host key is known beforehand, and to no other."""
+
+from __future__ import annotations
+
+import io
+import socket
+
+import paramiko
+
+from sftpd_processor.config.settings import SftpSourceSettings
+from sftpd_processor.errors import SourceRefused, SourceUnavailable
+
+
+def login(settings: SftpSourceSettings) -> paramiko.SSHClient:
+    """A logged-in connection.
+
+    Raises:
+        SourceUnavailable: the server cannot be reached or does not answer in time.
+        SourceRefused: its host key is unknown or changed, the login failed, or the private key is unusable.
+    """
+    client = paramiko.SSHClient()
+    _trust(client, settings)
+    try:
+        client.connect(
+            settings.host,
+            settings.port,
+            settings.username,
+            password=settings.password.get_secret_value() if settings.password else None,
+            pkey=_private_key(settings),
+            timeout=settings.connect_timeout_seconds,
+            banner_timeout=settings.connect_timeout_seconds,
+            auth_timeout=settings.connect_timeout_seconds,
+            allow_agent=False,
+            look_for_keys=False,
+            transport_factory=_transport,
+        )
+    except BaseException as error:
+        client.close()
+        raise _explained(error, settings) from error
+    if (transport := client.get_transport()) is not None:
+        transport.set_keepalive(settings.keepalive_seconds)
+    return client
+
+
+def open_sftp(settings: SftpSourceSettings) -> paramiko.SFTPClient:
+    """A plain SFTP client of a connection of its own, for the few requests where speed does not matter."""
+    return login(settings).open_sftp()
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """As `ssh-keygen -l` prints it: `SHA256:…`."""
+    return str(key.fingerprint)
+
+
+class _Pinned(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko has no types
+    """Accepts a key that known_hosts does not hold only when its fingerprint is pinned; never remembers one."""
+
+    def __init__(self, settings: SftpSourceSettings) -> None:
+        self._settings = settings
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
+        if fingerprint(key) not in self._settings.host_keys:
+            raise SourceRefused(_unknown_key(self._settings, key))
+
+
+def _trust(client: paramiko.SSHClient, settings: SftpSourceSettings) -> None:
+    if settings.known_hosts is not None:
+        try:
+            client.load_host_keys(str(settings.known_hosts))
+        except OSError as error:
+            raise SourceRefused(
+                f"source {settings.name}: known_hosts {settings.known_hosts} cannot be read: {error.strerror}"
+            ) from error
+    client.set_missing_host_key_policy(_Pinned(settings))
+
+
+def _transport(sock: socket.socket, **options: object) -> paramiko.Transport:
+    """A transport that prefers AES-GCM: one pass in OpenSSL, where the others need a second one for the MAC."""
+    transport = paramiko.Transport(sock, **options)
+    security = transport.get_security_options()
+    security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)
+    return transport
+
+
+def _private_key(settings: SftpSourceSettings) -> paramiko.PKey | None:
+    if settings.private_key is None:
+        return None
+    text = settings.private_key.get_secret_value()
+    passphrase = settings.private_key_passphrase
+    password = passphrase.get_secret_value() if passphrase else None
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            key: paramiko.PKey = kind.from_private_key(io.StringIO(text), password)
+        except paramiko.PasswordRequiredException:
+            raise SourceRefused(
+                f"source {settings.name}: the private key is encrypted; set private_key_passphrase"
+            ) from None
+        except (paramiko.SSHException, ValueError, IndexError, TypeError):
+            continue
+        return key
+    raise SourceRefused(
+        f"source {settings.name}: private_key is not a usable ed25519, ecdsa or rsa private key"
+        + (", or private_key_passphrase is wrong" if password else "")
+    )
+
+
+def _explained(error: BaseException, settings: SftpSourceSettings) -> BaseException:
+    """The same failure in words for the person who must act."""
+    where = f"source {settings.name}: {settings.host}:{settings.port}"
+    login_as = f"as {settings.username!r}"
+    match error:
+        case SourceRefused():
+            return error
+        case paramiko.BadHostKeyException():
+            return SourceRefused(_changed_key(settings, error.key, error.expected_key))
+        case paramiko.AuthenticationException():
+            return SourceRefused(
+                f"{where}: the server refused the login {login_as}; check username and {_credentials(settings)}"
+            )
+        case TimeoutError():
+            return SourceUnavailable(f"{where}: no answer within {settings.connect_timeout_seconds:g} s")
+        case socket.gaierror():
+            return SourceUnavailable(f"{where}: the host name cannot be resolved")
+        case OSError() | EOFError() | paramiko.SSHException():
+            return SourceUnavailable(f"{where}: {_said(error)}")
+    return error
+
+
+def _said(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+
+
+def _credentials(settings: SftpSourceSettings) -> str:
+    names = [name for name in ("password", "private_key") if getattr(settings, name) is not None]
+    return " and ".join(names)
+
+
+def _unknown_key(settings: SftpSourceSettings, key: paramiko.PKey) -> str:
+    return (
+        f"source {settings.name}: the host key of {settings.host}:{settings.port} is not trusted. It shows "
+        f"{key.get_name()} {fingerprint(key)}. If the owner of the server confirms that this is its key, add "
+        f'host_keys = ["{fingerprint(key)}"] to the source.'
+    )
+
+
+def _changed_key(settings: SftpSourceSettings, seen: paramiko.PKey, known: paramiko.PKey) -> str:
+    return (
+        f"source {settings.name}: the host key of {settings.host}:{settings.port} HAS CHANGED. Expected "
+        f"{known.get_name()} {fingerprint(known)}, but it shows {seen.get_name()} {fingerprint(seen)}. Somebody may "
+        f"be in between: ask the owner of the server before you change {settings.known_hosts}."
+    )
