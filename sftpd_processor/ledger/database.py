@@ -1,0 +1,174 @@
+"""The database under the ledger: opening, migrating, transactions. The one place where SQLite and PostgreSQL differ."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, func, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+
+from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
+from sftpd_processor.ledger.schema import REVISION, metadata
+
+_MOST_BYTES = 16 << 20
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # each commit is on the disk when it returns
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 10000",
+    "PRAGMA cache_size = -32000",  # KiB
+    "PRAGMA wal_autocheckpoint = 4000",  # pages
+)
+
+
+class Database:
+    """Transactions on one database; safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """Opens nothing yet. `url` is SQLAlchemy's; it may hold a password and is never shown."""
+        self._url = make_url(url)
+        self._writing = threading.Lock()  # SQLite has one writer: waiting here is fairer than its busy loop
+        self._lite = self._url.get_backend_name() == "sqlite"
+        self._engine = _engine(self._url)
+        self._sql: dict[int, tuple[Executable, str]] = {}
+
+    @property
+    def label(self) -> str:
+        """Where the ledger is, without the password."""
+        return self._url.render_as_string(hide_password=True)
+
+    def open(self) -> None:
+        """Make or migrate the tables.
+
+        Raises `LedgerUnusable` for a ledger of a newer version, or a database that is not a ledger.
+        """
+        with self.write() as connection:
+            found = _revision(connection)
+            if found is None:
+                metadata.create_all(connection)
+                connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+                connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
+            elif found != REVISION:
+                _migrate(connection, found, self.label)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; sees what is committed when each statement starts."""
+        with self._explained(), self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, durable then; rolled back on any exception."""
+        with self._writing, self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    def bulk(self, connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run `statement` once for each row: the driver's own loop, twice as fast as SQLAlchemy's.
+
+        Values go to the driver as they are, so columns must be plain integers, texts, bytes or booleans.
+        """
+        if rows:
+            connection.exec_driver_sql(self._compiled(statement), list(rows))
+
+    def insert_or_ignore(self, table: sqlalchemy.Table) -> Executable:
+        """INSERT that leaves out a row which breaks a unique constraint."""
+        insert = sqlite.insert if self._lite else postgresql.insert
+        return insert(table).on_conflict_do_nothing()
+
+    def one_at_a_time(self, connection: Connection, what: str) -> None:
+        """Wait until no other transaction does `what`, also on another machine; until the end of this transaction."""
+        if not self._lite:  # SQLite has a single writer anyway
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
+
+    def _compiled(self, statement: Executable) -> str:
+        kept = self._sql.get(id(statement))
+        if kept is None:
+            kept = statement, str(statement.compile(dialect=self._engine.dialect))  # type: ignore[attr-defined]
+            self._sql[id(statement)] = kept
+        return kept[1]
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise LedgerUnavailable(f"the ledger {self.label} cannot be used now: {_said(error)}") from error
+        except DatabaseError as error:
+            if isinstance(error, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.ProgrammingError):
+                raise
+            raise LedgerUnusable(f"the ledger {self.label} cannot be used: {_said(error)}") from error
+
+
+def within(rows: Iterable[Row[Any]], size: Callable[[Row[Any]], int]) -> list[Row[Any]]:
+    """The first of `rows` that fit into memory together; at least one."""
+    taken: list[Row[Any]] = []
+    total = 0
+    for row in rows:
+        total += size(row)
+        if taken and total > _MOST_BYTES:
+            break
+        taken.append(row)
+    return taken
+
+
+def _engine(url: sqlalchemy.URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, paramstyle="named", connect_args={"isolation_level": None, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later can fail when another one wrote in between.
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return str(found)
+
+
+def _migrate(connection: Connection, found: str, label: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util.exc import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        ScriptDirectory.from_config(config).get_revision(found)
+    except CommandError:
+        raise LedgerUnusable(
+            f"the ledger {label} was written by a newer version of sftpd-processor (its revision is {found}, this one "
+            f"knows up to {REVISION}); install that version again, or a newer one"
+        ) from None
+    command.upgrade(config, "head")
+
+
+def _said(error: DatabaseError | InterfaceError) -> str:
+    return " ".join(str(error.orig).split())[:300]

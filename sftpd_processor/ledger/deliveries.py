@@ -1,0 +1,113 @@
+"""Deliveries in the ledger: claimed before an attempt, settled after it, both in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Select, bindparam, exists, func, literal_column, or_, select, text, update
+
+from sftpd_processor.ledger.database import Database, within
+from sftpd_processor.ledger.records import Claim, Clock, Settlement
+from sftpd_processor.ledger.schema import OPEN, PENDING, deliveries, events, files
+
+_SETTLE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery"))
+    .values(
+        state=bindparam("now_state"),
+        attempts=bindparam("now_attempts"),
+        due_at=bindparam("now_due_at"),
+        detail=bindparam("now_detail"),
+        settled_at=bindparam("now_settled_at"),
+    )
+)
+_CLAIM = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery"))
+    .values(state=text("'running'"), attempts=deliveries.c.attempts + literal_column("1"))
+)
+_RUNNING = text("deliveries.state = 'running'")  # constants in the text, so that the partial indexes are used
+_EARLIER = deliveries.alias("earlier")
+_EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
+
+
+class Deliveries:
+    """Verbs about deliveries."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def recover(self) -> int:
+        """Make deliveries that were running when the process ended pending again; returns how many.
+
+        Their attempt counts: a handler that takes the process down with it must not do so for ever.
+        """
+        with self._database.write() as connection:
+            statement = update(deliveries).where(OPEN, _RUNNING).values(state="pending")
+            return int(connection.execute(statement).rowcount)
+
+    def claim(self, handler: str, limit: int, *, ordered: bool) -> list[Claim]:
+        """Take up to `limit` due deliveries of `handler`, oldest first, and count an attempt for each.
+
+        With `ordered`, one that follows an unfinished delivery of its lane is left alone, unless that one is
+        taken by this very claim: the events of a conversation never overtake each other.
+        """
+        with self._database.write() as connection:
+            self._database.one_at_a_time(connection, f"claims of {handler}")
+            due = connection.execute(self._due(handler, ordered=ordered).limit(limit))
+            rows = within(due, lambda row: len(row.body))
+            self._database.bulk(connection, _CLAIM, [{"delivery": row[0]} for row in rows])
+        return [Claim(*tuple(row)) for row in rows]
+
+    def settle(self, settlements: Iterable[Settlement]) -> None:
+        """Write how attempts ended."""
+        at = self._clock()
+        rows = [
+            {
+                "delivery": number,
+                "now_state": state,
+                "now_attempts": attempts,
+                "now_due_at": due_at,
+                "now_detail": detail,
+                "now_settled_at": None if state == "pending" else at,
+            }
+            for number, state, attempts, due_at, detail in settlements
+        ]
+        with self._database.write() as connection:
+            self._database.bulk(connection, _SETTLE, rows)
+
+    def next_due(self, handler: str) -> int | None:
+        """When the next pending delivery of `handler` becomes due (microseconds), None without any."""
+        statement = select(func.min(deliveries.c.due_at)).where(deliveries.c.handler == handler, PENDING)
+        with self._database.read() as connection:
+            due: int | None = connection.execute(statement).scalar()
+        return due
+
+    def _due(self, handler: str, *, ordered: bool) -> Select[Any]:
+        now = self._clock()
+        statement = (
+            select(
+                deliveries.c.id, deliveries.c.lane, deliveries.c.attempts + 1, events.c.organisation,
+                events.c.identity, events.c.type, events.c.conversation, events.c.time_zone, events.c.recorded_at,
+                events.c.body, files.c.origin, files.c.source, files.c.name,
+            )
+            .join(events, events.c.id == deliveries.c.event_id)
+            .join(files, files.c.id == events.c.file_id)
+            .where(deliveries.c.handler == handler, PENDING, deliveries.c.due_at <= now)
+            .order_by(deliveries.c.id)
+        )  # fmt: skip
+        return statement.where(~_blocked(now)) if ordered else statement
+
+
+def _blocked(now: int) -> Any:
+    """An earlier delivery of the same lane is running, or waits for its next attempt."""
+    earlier = _EARLIER.c
+    return exists().where(
+        earlier.handler == deliveries.c.handler,
+        earlier.lane == deliveries.c.lane,
+        earlier.id < deliveries.c.id,
+        _EARLIER_OPEN,
+        or_(earlier.state == "running", earlier.due_at > now),
+    )

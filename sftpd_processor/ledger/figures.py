@@ -1,0 +1,94 @@
+"""The numbers that `status` shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+
+from sftpd_processor.ledger.database import Database
+from sftpd_processor.ledger.schema import deliveries, files, looks
+
+
+@dataclass(slots=True)
+class SourceFigures:
+    """Of one source: its files ever listed by state and verdict, and its last look."""
+
+    states: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    unarchived: int = 0
+    last_look: dict[str, Any] | None = None
+    last_good_look: int | None = None
+
+
+class Figures:
+    """Questions about everything in the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def sources(self) -> dict[str, SourceFigures]:
+        """By name of source, also of those no longer configured."""
+        found: dict[str, SourceFigures] = {}
+        count = func.count()
+        by_state = select(files.c.source, files.c.state, files.c.verdict, count, func.count(files.c.archived_at))
+        with self._database.read() as connection:
+            rows = connection.execute(by_state.group_by(files.c.source, files.c.state, files.c.verdict))
+            for source, state, verdict, number, archived in rows:
+                figures = found.setdefault(source, SourceFigures())
+                figures.states[state] = figures.states.get(state, 0) + number
+                if state == "recorded":
+                    figures.verdicts[verdict] = number
+                    figures.unarchived += number - archived
+            last = select(func.max(looks.c.id)).where(looks.c.finished_at.is_not(None)).group_by(looks.c.source)
+            for row in connection.execute(select(looks).where(looks.c.id.in_(last))).mappings():
+                found.setdefault(row["source"], SourceFigures()).last_look = dict(row)
+            good = select(looks.c.source, func.max(looks.c.finished_at)).where(looks.c.failure.is_(None))
+            for source, finished_at in connection.execute(good.group_by(looks.c.source)):
+                found.setdefault(source, SourceFigures()).last_good_look = finished_at
+        return found
+
+    def deliveries(self) -> dict[str, dict[str, int]]:
+        """By handler: deliveries by state; those pending after a failed attempt count as `retrying`."""
+        retrying = deliveries.c.attempts > 0
+        statement = select(deliveries.c.handler, deliveries.c.state, retrying, func.count()).group_by(
+            deliveries.c.handler, deliveries.c.state, retrying
+        )
+        found: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for handler, state, again, number in connection.execute(statement):
+                name = "retrying" if state == "pending" and again else state
+                states = found.setdefault(handler, {})
+                states[name] = states.get(name, 0) + number
+        return found
+
+    def quarantined(self, limit: int) -> list[dict[str, Any]]:
+        """The files last put into quarantine, newest first."""
+        statement = (
+            select(files.c.source, files.c.name, files.c.verdict, files.c.reason, files.c.archive_path)
+            .where(files.c.verdict.in_(["invalid", "conflict"]))
+            .order_by(files.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def waiting(self, limit: int) -> list[dict[str, Any]]:
+        """Files that wait, and why; the oldest first."""
+        return self._sighted("waiting", limit)
+
+    def ignored(self, limit: int) -> list[dict[str, Any]]:
+        """Files that are ignored, and why; the newest first."""
+        return self._sighted("ignored", limit)
+
+    def _sighted(self, state: str, limit: int) -> list[dict[str, Any]]:
+        order = files.c.first_seen if state == "waiting" else files.c.id.desc()
+        statement = (
+            select(files.c.source, files.c.name, files.c.reason, files.c.first_seen)
+            .where(files.c.state == state)
+            .order_by(order)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]

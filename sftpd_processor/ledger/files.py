@@ -1,0 +1,132 @@
+"""What the ledger knows of files: sightings, looks, disposal, and which local copies are still to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+
+from sftpd_processor.ledger.database import Database, within
+from sftpd_processor.ledger.records import Clock, Known, LookCounts, Unarchived
+from sftpd_processor.ledger.schema import UNARCHIVED, contents, files, looks
+from sftpd_processor.sources.base import Entry
+
+_KEPT_LOOKS = 1000
+_KNOWN = (
+    select(
+        files.c.name,
+        files.c.size,
+        files.c.mtime,
+        files.c.id,
+        files.c.state,
+        files.c.first_seen,
+        files.c.look,
+        files.c.occurrence,
+        files.c.sha256,
+        files.c.disposed_at,
+        files.c.reason,
+    )
+    .where(files.c.source == bindparam("source"))
+    .where(files.c.name.in_(bindparam("names", expanding=True)))
+    # A name that is used again and again has many rows: only those as old as the batch can match.
+    .where(files.c.mtime.between(bindparam("oldest"), bindparam("newest")))
+    .order_by(files.c.occurrence)
+)
+_DISPOSED = (
+    update(files).where(files.c.id == bindparam("file")).values(disposal=bindparam("what"), disposed_at=bindparam("at"))
+)
+_ARCHIVED = (
+    update(files)
+    .where(files.c.id == bindparam("file"))
+    .values(archive_path=bindparam("path"), archived_at=bindparam("at"))
+)
+
+
+class Files:
+    """Verbs about files."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def begin_look(self, source: str) -> int:
+        """The number of a new look; greater than that of any look before."""
+        with self._database.write() as connection:
+            statement = insert(looks).values(source=source, started_at=self._clock())
+            return int(connection.execute(statement.returning(looks.c.id)).scalar_one())
+
+    def end_look(self, source: str, look: int, counts: LookCounts, failure: str | None = None) -> None:
+        """Write what the look found. A complete one shows which waiting files are gone: they have vanished."""
+        with self._database.write() as connection:
+            if failure is None:
+                connection.execute(
+                    update(files)
+                    .where(files.c.source == source, files.c.look < look, files.c.state == "waiting")
+                    .values(state="vanished", reason="it was gone, or had changed, at the next look")
+                )
+            connection.execute(
+                update(looks)
+                .where(looks.c.id == look)
+                .values(finished_at=self._clock(), failure=failure, **asdict(counts))
+            )
+            connection.execute(delete(looks).where(looks.c.source == source, looks.c.id <= look - _KEPT_LOOKS))
+
+    def known(self, source: str, entries: Sequence[Entry]) -> dict[Entry, Known]:
+        """Those of `entries` that the ledger knows at this very size and mtime."""
+        if not entries:
+            return {}
+        asked = {(entry.name, entry.size, entry.mtime): entry for entry in entries}
+        values = {
+            "source": source,
+            "names": [entry.name for entry in entries],
+            "oldest": min(entry.mtime for entry in entries),
+            "newest": max(entry.mtime for entry in entries),
+        }
+        found: dict[Entry, Known] = {}
+        with self._database.read() as connection:
+            for name, size, mtime, *rest in connection.execute(_KNOWN, values):
+                if (entry := asked.get((name, size, mtime))) is not None:
+                    found[entry] = Known(*rest)  # the highest occurrence comes last
+        return found
+
+    def disposed(self, done: Iterable[tuple[int, str]]) -> None:
+        """Note what was done at the source with recorded files: (number, what)."""
+        at = self._clock()
+        rows = [{"file": number, "what": what, "at": at} for number, what in done]
+        if rows:
+            with self._database.write() as connection:
+                self._database.bulk(connection, _DISPOSED, rows)
+
+    def unarchived(self, limit: int) -> list[Unarchived]:
+        """Recorded files without a local copy, oldest first; no more than fit into memory."""
+        columns = [
+            files.c.id, files.c.source, files.c.name, files.c.mtime, files.c.size, files.c.verdict, files.c.reason,
+            files.c.origin, files.c.recorded_at, files.c.sha256, contents.c.raw,
+        ]  # fmt: skip
+        statement = (
+            select(*columns)
+            .join(contents, contents.c.file_id == files.c.id)
+            .where(UNARCHIVED)
+            .order_by(files.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execution_options(stream_results=True).execute(statement)
+            return [Unarchived(*tuple(row)) for row in within(rows, lambda row: len(row.raw))]
+
+    def archived(self, done: Iterable[tuple[int, str]]) -> None:
+        """Note where local copies were written: (number, path relative to the state folder)."""
+        at = self._clock()
+        rows = [{"file": number, "path": path, "at": at} for number, path in done]
+        if rows:
+            with self._database.write() as connection:
+                self._database.bulk(connection, _ARCHIVED, rows)
+
+    def holds_copy(self, source: str, name: str, path: str) -> bool:
+        """Whether `path` is the local copy of a file of that name."""
+        statement = select(func.count()).where(
+            files.c.source == source, files.c.name == name, files.c.archive_path == path
+        )
+        with self._database.read() as connection:
+            return bool(connection.execute(statement).scalar())

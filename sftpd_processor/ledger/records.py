@@ -1,0 +1,140 @@
+"""What goes into the ledger and what comes out of it: plain values, no database in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sftpd_processor.events.parse import Parsed, Rejection
+from sftpd_processor.sources.base import Entry
+
+Clock = Callable[[], int]
+
+
+def now() -> int:
+    """Microseconds since 1970, UTC: the time as the ledger writes it."""
+    return time.time_ns() // 1000
+
+
+def moment(micros: int) -> datetime:
+    """The ledger's time as an aware datetime."""
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+
+
+class Known(NamedTuple):
+    """What the ledger knows of a listed file."""
+
+    id: int
+    state: str
+    first_seen: int
+    look: int
+    occurrence: int
+    sha256: str | None
+    disposed_at: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One file read whole, with what is in it. `known` is its earlier row: a sighting, or the same file come back."""
+
+    entry: Entry
+    raw: bytes
+    result: Parsed | Rejection
+    known: Known | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One file that was listed but not taken, and why."""
+
+    entry: Entry
+    state: str
+    reason: str
+    known: Known | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction records."""
+
+    source: str
+    organisation: str
+    origin: str
+    time_zone: str
+    look: int
+    arrivals: list[Arrival] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What became of a batch: files by verdict, new events, and the handlers that got deliveries."""
+
+    verdicts: dict[str, int] = field(default_factory=dict)
+    events: int = 0
+    handlers: frozenset[str] = frozenset()
+
+
+class Unarchived(NamedTuple):
+    """A recorded file whose local copy is still to be written."""
+
+    id: int
+    source: str
+    name: str
+    mtime: int
+    size: int
+    verdict: str
+    reason: str | None
+    origin: str
+    recorded_at: int
+    sha256: str
+    raw: bytes
+
+
+class Claim(NamedTuple):
+    """One delivery taken for an attempt."""
+
+    id: int
+    lane: str | None
+    attempt: int
+    organisation: str
+    identity: str
+    type: str
+    conversation: str | None
+    time_zone: str
+    recorded_at: int
+    body: bytes
+    origin: str
+    source: str
+    file: str | None
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended: state done, skipped, dead, or pending (again at `due_at`)."""
+
+    id: int
+    state: str
+    attempts: int
+    due_at: int
+    detail: str | None
+
+
+@dataclass(slots=True)
+class LookCounts:
+    """The balance of one look: `listed = recorded + known + waiting + ignored + vanished` when it was finished."""
+
+    listed: int = 0
+    recorded: int = 0
+    known: int = 0
+    waiting: int = 0
+    ignored: int = 0
+    vanished: int = 0
+    disposed: int = 0
+
+    def balanced(self) -> bool:
+        """Whether every listed file is accounted for."""
+        return self.listed == self.recorded + self.known + self.waiting + self.ignored + self.vanished

@@ -1,0 +1,175 @@
+"""The tables of the ledger. Times are microseconds since 1970 (UTC), except `mtime`: nanoseconds, as listed.
+
+A change here needs a migration beside it and a new `REVISION`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+REVISION = "0001"
+"""The migration that leads to the tables below."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_name)s",
+        "uq": "%(table_name)s_once",
+        "pk": "%(table_name)s_key",
+    }
+)
+
+_AUTO = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in an INTEGER key
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    comment="Numbers handed out inside the transaction that uses them, so that they follow the order of commits.",
+)
+
+looks = Table(
+    "looks",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, comment="null while it runs, or when it was cut off"),
+    Column("listed", BigInteger, nullable=False, default=0),
+    Column("recorded", BigInteger, nullable=False, default=0, comment="taken by this look"),
+    Column("known", BigInteger, nullable=False, default=0, comment="recorded by an earlier look"),
+    Column("waiting", BigInteger, nullable=False, default=0),
+    Column("ignored", BigInteger, nullable=False, default=0),
+    Column("vanished", BigInteger, nullable=False, default=0),
+    Column("disposed", BigInteger, nullable=False, default=0, comment="moved or deleted; these are known ones"),
+    Column("failure", Text, comment="why it ended early"),
+    Index("looks_source", "source", "id"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("mtime", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column(
+        "occurrence",
+        Integer,
+        nullable=False,
+        comment="0, or how often the same file came back after disposal",
+    ),
+    Column("state", Text, nullable=False, comment="recorded, waiting, ignored or vanished"),
+    Column("verdict", Text, comment="of a recorded file: accepted, duplicate, invalid or conflict"),
+    Column("reason", Text, comment="why it waits, is ignored, vanished; for a quarantined file JSON"),
+    Column("origin", Text, nullable=False, comment="sftp, directory, http or replay"),
+    Column("look", BigInteger, nullable=False, comment="the last look that met it before it was recorded"),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger),
+    Column("sha256", Text),
+    Column("events", Integer, nullable=False, comment="events in it"),
+    Column("repeats", Integer, nullable=False, comment="of these, recorded before"),
+    Column("archive_path", Text, comment="relative to the state folder"),
+    Column("archived_at", BigInteger),
+    Column("disposal", Text, comment="what was done at the source"),
+    Column("disposed_at", BigInteger),
+    UniqueConstraint("source", "name", "mtime", "size", "occurrence"),
+)
+UNARCHIVED = text("state = 'recorded' AND archived_at IS NULL")
+Index("files_unarchived", files.c.id, sqlite_where=UNARCHIVED, postgresql_where=UNARCHIVED)
+UNTAKEN = text("state = 'waiting'")
+Index("files_waiting", files.c.source, files.c.look, sqlite_where=UNTAKEN, postgresql_where=UNTAKEN)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column(
+        "file_id",
+        BigInteger,
+        ForeignKey(files.c.id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("raw", LargeBinary, nullable=False),
+    comment="The exact bytes of each recorded file.",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="in the order recorded"),
+    Column("organisation", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("conversation", Text),
+    Column("file_id", BigInteger, ForeignKey(files.c.id), nullable=False),
+    Column("position", Integer, nullable=False, comment="in its file, from 0"),
+    Column("time_zone", Text, nullable=False, comment="of its dateCreated"),
+    Column("created_at", BigInteger, comment="its dateCreated"),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="its JSON"),
+    UniqueConstraint("organisation", "identity"),
+    Index("events_file", "file_id"),
+)
+
+repeats = Table(
+    "repeats",
+    metadata,
+    Column(
+        "file_id",
+        BigInteger,
+        ForeignKey(files.c.id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("event_id", BigInteger, ForeignKey(events.c.id), nullable=False, comment="the event recorded before"),
+    Column("conflict", Boolean(create_constraint=False), nullable=False, comment="same identity, other content"),
+    comment="Events that came again.",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("event_id", BigInteger, ForeignKey(events.c.id), nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("lane", Text, comment="events of one lane go one after another; null: no order"),
+    Column("state", Text, nullable=False, comment="pending, running, done, skipped or dead"),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger),
+    Column("detail", Text, comment="what the handler said last; may quote its code"),
+    UniqueConstraint("event_id", "handler"),
+)
+PENDING = text("deliveries.state = 'pending'")
+OPEN = text("deliveries.state IN ('pending', 'running')")
+Index(
+    "deliveries_pending",
+    deliveries.c.handler,
+    deliveries.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+Index(
+    "deliveries_open",
+    deliveries.c.handler,
+    deliveries.c.lane,
+    deliveries.c.id,
+    sqlite_where=OPEN,
+    postgresql_where=OPEN,
+)
