@@ -1,0 +1,85 @@
+"""The command `sftpd-processor`. Each verb lives in a file of its own and imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sftpd_processor.cli import check, demo, exit_codes, once, run, simulate, status
+from sftpd_processor.errors import ProcessorError
+
+app = typer.Typer(
+    name="sftpd-processor",
+    help="The dependable inbox for Webio's SFTP hooks.",
+    epilog="Exit codes: 0 done · 1 something failed · 2 wrong usage or configuration · 3 done, but files were "
+    "quarantined or deliveries died · 4 the server could not be reached · 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is given before the verb."""
+
+    config: Path | None
+    debug: bool
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="The configuration. Default: $SFTPD_PROCESSOR_CONFIG, ./config.toml, "
+            "/etc/sftpd-processor/config.toml, whichever comes first.",
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")] = False,
+    version: Annotated[  # noqa: ARG001 - acted on by its callback
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """The dependable inbox for Webio's SFTP hooks."""
+    os.umask(0o027)  # what is written holds personal data: nothing for others
+    ctx.obj = Options(config, debug)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"sftpd-processor {version('sftpd-processor')}\n")
+        raise typer.Exit
+
+
+for verb in (run.run, once.once, check.check, status.status, simulate.simulate, demo.demo):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command; a failure becomes one readable message and an exit code."""
+    try:
+        app()
+    except ProcessorError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.stderr.write(f"sftpd-processor: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        sys.exit(exit_codes.FAILED)
+
+
+if __name__ == "__main__":
+    main()

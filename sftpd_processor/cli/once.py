@@ -1,0 +1,119 @@
+"""The verb `once`: one poll of every source, deliveries until nothing is due, then the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sftpd_processor.cli import exit_codes
+from sftpd_processor.cli.configured import configured
+
+if TYPE_CHECKING:
+    from sftpd_processor.daemon import Report
+
+
+def once(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Poll every source once, deliver until nothing is due, and exit.
+
+    Files that may be half-written, and deliveries that wait for another attempt, are left to the next run.
+    """
+    from sftpd_processor.daemon import Daemon
+
+    config = configured(ctx)
+    daemon = Daemon(config.settings, config.folder)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    with _progress(shown=not as_json and sys.stderr.isatty()) as watch:
+        report = daemon.once(watch)
+    for failure in report.failures.values():
+        sys.stderr.write(f"sftpd-processor: {failure}\n")
+    sys.stdout.write(json.dumps(as_data(report)) + "\n" if as_json else as_text(report))
+    raise typer.Exit(exit_code(report))
+
+
+def exit_code(report: Report) -> int:
+    """The worst of what happened."""
+    if report.interrupted:
+        return exit_codes.INTERRUPTED
+    if report.failures:
+        return max(failure.exit_code for failure in report.failures.values())
+    return exit_codes.DONE_WITH_LOSSES if report.quarantined or report.died else exit_codes.DONE
+
+
+def as_data(report: Report) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        "seconds": round(report.seconds, 3),
+        "interrupted": report.interrupted,
+        "sources": {
+            name: {
+                "recorded": intake.tally.recorded,
+                "events": intake.tally.events,
+                "disposed": intake.tally.disposed,
+                **{word: intake.tally.verdicts[word] for word in VERDICTS},
+                "waiting": intake.tally.last.waiting,
+                "ignored": intake.tally.last.ignored,
+                "failure": str(report.failures[name]) if name in report.failures else None,
+            }
+            for name, intake in report.intakes.items()
+        },
+        "handlers": {
+            name: {word: deliverer.settled[state] for word, state in STATES.items()}
+            for name, deliverer in report.deliverers.items()
+        },
+    }
+
+
+VERDICTS = ("accepted", "duplicate", "invalid", "conflict")
+STATES = {"done": "done", "skipped": "skipped", "to be retried": "pending", "dead": "dead"}
+
+
+def as_text(report: Report) -> str:
+    """For people: a line for each source and each handler."""
+    lines = []
+    data = as_data(report)
+    for name, source in data["sources"].items():
+        counts = [f"{source[word]:,} {word}" for word in (*VERDICTS, "waiting", "ignored") if source[word]]
+        found = f"{source['recorded']:,} files recorded" if source["recorded"] else "nothing new"
+        lines.append(f"source {name}: " + "; ".join([found, ", ".join(counts)] if counts else [found]))
+    for name, handler in data["handlers"].items():
+        counts = [f"{number:,} {word}" for word, number in handler.items() if number]
+        lines.append(f"handler {name}: " + (", ".join(counts) or "nothing to deliver"))
+    end = "interrupted after" if report.interrupted else "in"
+    return "\n".join([*lines, f"{end} {report.seconds:.1f} s", ""])
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[Report], None]]:
+    """A line on the terminal that follows the work."""
+    if not shown:
+        yield lambda _report: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        files = progress.add_task("files recorded", total=None)
+        deliveries = progress.add_task("deliveries", total=None)
+
+        def watch(report: Report) -> None:
+            tallies = [intake.tally for intake in report.intakes.values()]
+            found = sum(tally.listed for tally in tallies)
+            recorded = sum(tally.recorded for tally in tallies)
+            events = sum(tally.events for tally in tallies) * len(report.deliverers)
+            progress.update(files, completed=recorded, total=max(found, recorded))
+            progress.update(
+                deliveries, completed=sum(d.settled.total() for d in report.deliverers.values()), total=events
+            )
+
+        yield watch

@@ -1,0 +1,37 @@
+"""The verb `run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+import typer
+
+from sftpd_processor.cli import exit_codes
+from sftpd_processor.cli.configured import configured
+
+logger = logging.getLogger(__name__)
+
+
+def run(ctx: typer.Context) -> None:
+    """Run the daemon in the foreground, until SIGTERM or Ctrl-C.
+
+    The first signal lets what is under way end, within 20 seconds; the second ends at once.
+    """
+    from sftpd_processor.daemon import Daemon
+
+    config = configured(ctx, logging.INFO)
+    daemon = Daemon(config.settings, config.folder)
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(exit_codes.INTERRUPTED))
+        daemon.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    sources = ", ".join(source.name for source in config.settings.sources)
+    handlers = ", ".join(handler.name for handler in config.settings.handlers) or "none"
+    daemon.run(lambda: logger.info("ready: sources %s; handlers %s; configuration %s", sources, handlers, config.path))
+    logger.info("stopped")

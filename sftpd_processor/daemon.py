@@ -1,0 +1,221 @@
+"""The daemon: everything started in order, supervised, drained, and stopped in reverse."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sftpd_processor.config.settings import DirectorySourceSettings, Settings, SftpSourceSettings, SourceSettings
+from sftpd_processor.errors import ConfigurationError, Problem, ProcessorError
+from sftpd_processor.handlers.api import Handler, HandlerContext
+from sftpd_processor.handlers.registry import Handlers, build_handlers
+from sftpd_processor.ledger.ledger import Ledger
+from sftpd_processor.ledger.records import Recorded
+from sftpd_processor.pipeline.archive import Archive, Archivist
+from sftpd_processor.pipeline.delivery import Deliverer
+from sftpd_processor.pipeline.intake import Intake
+from sftpd_processor.pipeline.loop import Loop
+from sftpd_processor.pipeline.poller import Poller
+from sftpd_processor.sources.base import Source
+from sftpd_processor.state import StateFolder
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 20.0
+"""How long a stop waits for what is under way; what has not ended then is done again after the next start."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run of `once` did."""
+
+    intakes: dict[str, Intake]
+    deliverers: dict[str, Deliverer]
+    failures: dict[str, ProcessorError] = field(default_factory=dict)
+    """Why a source could not be polled to its end."""
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def quarantined(self) -> int:
+        """Files put into quarantine."""
+        tallies = [intake.tally.verdicts for intake in self.intakes.values()]
+        return sum(verdicts["invalid"] + verdicts["conflict"] for verdicts in tallies)
+
+    @property
+    def died(self) -> int:
+        """Deliveries that became dead letters."""
+        return sum(deliverer.settled["dead"] for deliverer in self.deliverers.values())
+
+
+def make_source(settings: SourceSettings) -> Source:
+    """The source that these settings describe; not connected yet."""
+    if isinstance(settings, DirectorySourceSettings):
+        from sftpd_processor.sources.directory import DirectorySource
+
+        return DirectorySource(settings)
+    from sftpd_processor.sources.sftp import SftpSource
+
+    return SftpSource(settings)
+
+
+def make_handlers(settings: Settings, config_folder: Path) -> Handlers:
+    """The configured handlers; raises `ConfigurationError` with every mistake in them."""
+    context = HandlerContext(settings.delivery.timeout_seconds, config_folder)
+    return build_handlers(settings.handlers, context)
+
+
+class Daemon:
+    """All parts of one configuration, between `open` and `close`."""
+
+    def __init__(self, settings: Settings, config_folder: Path) -> None:
+        """`config_folder` holds the configuration; modules of handlers may lie beside it."""
+        self._settings = settings
+        self._handlers = make_handlers(settings, config_folder)
+        self._state = StateFolder(settings.state.dir)
+        self._ledger = Ledger(settings.state.ledger_url())
+        self._archivist = Archivist(Archive(settings.state.dir, self._ledger))
+        self._deliverers = [Deliverer(handler, self._ledger, settings.delivery) for handler in self._handlers]
+        self._pollers = [self._poller(source) for source in settings.sources]
+        self._stop = threading.Event()
+        self._opened = ExitStack()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open the ledger and the handlers and start what the ledger drives; in the end, stop it in reverse."""
+        with self._opened as opened:
+            self._state.hold()
+            opened.callback(self._state.release)
+            self._ledger.open()
+            opened.callback(self._ledger.close)
+            if again := self._ledger.deliveries.recover():
+                logger.info("%d deliveries were running when the last process ended; they run again", again)
+            _open_all(list(self._handlers), opened)
+            for loop in (self._archivist, *self._deliverers):
+                loop.start()
+            opened.callback(self._end_all)
+            yield
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Work until `stop`. `ready` is called when everything is started."""
+        from sftpd_processor.schedule import Schedule
+
+        schedule = Schedule()
+        with self.opened(), ExitStack() as started:
+            for poller, settings in zip(self._pollers, self._settings.sources, strict=True):
+                schedule.add(settings, poller.wake)
+                poller.start()
+                if isinstance(settings, DirectorySourceSettings):
+                    started.callback(_watch(settings, poller))
+            schedule.start()
+            started.callback(schedule.stop)
+            ready()
+            self._stop.wait()
+            logger.info("stopping: nothing more is taken, what runs may end")
+
+    def once(self, watch: Callable[[Report], None]) -> Report:
+        """Poll every source once, deliver until nothing is due, and end.
+
+        `watch` is called some times a second with what has been done so far.
+        """
+        report = Report(
+            {poller.source_name: poller.intake for poller in self._pollers},
+            {deliverer.name: deliverer for deliverer in self._deliverers},
+        )
+        began = time.monotonic()
+        with self.opened():
+            polls = [threading.Thread(target=self._poll, args=(poller, report)) for poller in self._pollers]
+            for poll in polls:
+                poll.start()
+            _wait_for(polls, watch, report)
+            loops = (self._archivist, *self._deliverers)
+            for loop in loops:
+                loop.finish()
+            while not self._stop.is_set() and not _ended(loops):
+                watch(report)
+        report.interrupted = self._stop.is_set()
+        report.seconds = time.monotonic() - began
+        watch(report)
+        return report
+
+    def stop(self) -> None:
+        """Take nothing more, and come to an end."""
+        self._stop.set()
+        for poller in self._pollers:
+            poller.stop()
+
+    def _poller(self, settings: SourceSettings) -> Poller:
+        source = make_source(settings)
+        intake = Intake(source, settings, self._ledger, self._handlers.wanting, self._recorded)
+        longest = settings.reconnect_max_seconds if isinstance(settings, SftpSourceSettings) else settings.poll_seconds
+        return Poller(source, intake, settings.settle_seconds, longest)
+
+    def _poll(self, poller: Poller, report: Report) -> None:
+        try:
+            poller.intake.poll()
+        except ProcessorError as error:
+            report.failures[poller.source_name] = error
+        finally:
+            poller.close()
+
+    def _recorded(self, recorded: Recorded) -> None:
+        self._archivist.wake()
+        for deliverer in self._deliverers:
+            if deliverer.name in recorded.handlers:
+                deliverer.wake()
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        for loops in (self._pollers, [self._archivist, *self._deliverers]):
+            for loop in loops:
+                loop.stop()
+            for loop in loops:
+                if not loop.join(max(0.0, deadline - time.monotonic())):
+                    logger.warning("%s did not end within %g s; it is left behind", loop, STOP_SECONDS)
+        for poller in self._pollers:
+            poller.close()
+
+
+def _open_all(handlers: Sequence[Handler], opened: ExitStack) -> None:
+    """Open every handler, and say what is wrong with all of them at once."""
+    problems: list[Problem] = []
+    for handler in handlers:
+        opened.callback(handler.close)
+        try:
+            handler.open()
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _watch(settings: DirectorySourceSettings, poller: Poller) -> Callable[[], None]:
+    from sftpd_processor.sources.directory import watch
+
+    try:
+        return watch(settings.folder, poller.wake)
+    except OSError as error:
+        logger.warning(
+            "source %s: %s cannot be watched (%s); files are seen at the next poll only",
+            settings.name,
+            settings.folder,
+            error.strerror or error,
+        )
+        return lambda: None
+
+
+def _wait_for(threads: Sequence[threading.Thread], watch: Callable[[Report], None], report: Report) -> None:
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.1)
+            watch(report)
+
+
+def _ended(loops: Sequence[Loop]) -> bool:
+    """Whether all have ended; gives each of them a moment."""
+    return all([loop.join(0.05) for loop in loops])  # noqa: C419 - every one, also after the first that has not

@@ -1,0 +1,199 @@
+"""The worker threads of one handler, and the watch over those that do not come back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome
+from sftpd_processor.ledger.records import Claim, moment
+
+_GRACE = 2.0  # seconds that a handler which ends late by itself has, before its thread is given up
+_MOST_LOST = 4  # threads given up, for each worker, before no more work is taken
+_ENOUGH = 200  # results that are worth a transaction
+
+Result = tuple[Claim, Outcome | None]
+"""How an attempt ended; None when the claim was given back untried."""
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    chunk: Sequence[Claim] = ()
+    at: int = 0
+    size: int = 0
+    since: float | None = None
+    lost: bool = False
+    thread: threading.Thread = field(default_factory=threading.Thread)
+
+
+class Crew:
+    """Runs chunks of claims: those of one chunk one after another, different chunks at the same time.
+
+    A thread that does not return in time cannot be stopped in Python. It is given up: its delivery has failed,
+    another thread takes its place, and whatever it still returns is not listened to.
+    """
+
+    def __init__(self, handler: Handler, size: int, timeout: float, done: Callable[[], None]) -> None:
+        """`timeout` is in seconds, for one call of the handler; `done` is called when results are worth fetching."""
+        self._handler = handler
+        self._size = size
+        self._timeout = timeout
+        self._done = done
+        self._lock = threading.Condition()
+        self._todo: deque[Sequence[Claim]] = deque()
+        self._results: deque[Result] = deque()
+        self._workers: set[_Worker] = set()
+        self._lost: set[_Worker] = set()
+        self._idle = 0
+        self._under_way = 0
+        self._closed = False
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it can start on more work at once."""
+        with self._lock:
+            self._lost = {worker for worker in self._lost if worker.thread.is_alive()}
+            free = self._idle > 0 or len(self._workers) < self._size
+            return not self._todo and free and len(self._lost) < _MOST_LOST * self._size
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are claims whose results have not been fetched."""
+        return self._under_way > 0
+
+    @property
+    def lost(self) -> int:
+        """Threads given up that still run."""
+        return len(self._lost)
+
+    def give(self, chunks: Sequence[Sequence[Claim]]) -> None:
+        """Work on `chunks`."""
+        with self._lock:
+            self._todo.extend(chunks)
+            self._under_way += sum(map(len, chunks))
+            for _ in range(min(len(chunks) - self._idle, self._size - len(self._workers))):
+                self._hire()
+            self._lock.notify(len(chunks))
+
+    def results(self) -> list[Result]:
+        """What has ended since the last call, with the attempts that ran out of time."""
+        self._give_up_late()
+        found = []
+        while self._results:
+            found.append(self._results.popleft())
+        self._under_way -= len(found)
+        return found
+
+    def next_check(self) -> float | None:
+        """Seconds until the next attempt runs out of time; None when nothing runs."""
+        with self._lock:
+            since = [worker.since for worker in self._workers if worker.since is not None]
+        return max(0.0, min(since) + self._timeout + _GRACE - time.monotonic()) if since else None
+
+    def recall(self) -> None:
+        """Give back all that was not begun."""
+        with self._lock:
+            while self._todo:
+                self._results.extend((claim, None) for claim in self._todo.popleft())
+        self._done()
+
+    def close(self) -> None:
+        """Let the threads end when they are done with what they do."""
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+
+    def _hire(self) -> None:
+        worker = _Worker()
+        worker.thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"handler-{self._handler.name}", daemon=True
+        )
+        self._workers.add(worker)
+        worker.thread.start()
+
+    def _work(self, worker: _Worker) -> None:
+        while (chunk := self._next()) is not None:
+            worker.chunk, worker.at = chunk, 0
+            while worker.at < len(chunk):
+                part = chunk[worker.at : worker.at + self._handler.batch_size]
+                worker.size = len(part)
+                worker.since = time.monotonic()
+                outcomes = self._handler.handle([_item(claim, self._handler.name) for claim in part])
+                if not self._ended(worker, part, outcomes):
+                    return
+
+    def _next(self) -> Sequence[Claim] | None:
+        with self._lock:
+            self._idle += 1
+            while not self._todo and not self._closed:
+                self._lock.wait()
+            self._idle -= 1
+            return self._todo.popleft() if self._todo else None
+
+    def _ended(self, worker: _Worker, part: Sequence[Claim], outcomes: Sequence[Outcome]) -> bool:
+        """Take the outcomes in, unless the worker was given up meanwhile: then False."""
+        with self._lock:
+            if worker.lost:
+                return False
+            worker.since = None
+            worker.at += len(part)
+            self._results.extend(_in_order(part, outcomes))
+            if outcomes[-1].state == "retry" and len(part) == 1:
+                # What follows in this conversation waits with it.
+                self._results.extend((claim, None) for claim in worker.chunk[worker.at :])
+                worker.at = len(worker.chunk)
+            tell = len(self._results) >= _ENOUGH or not self._todo
+        if tell:
+            self._done()
+        return True
+
+    def _give_up_late(self) -> None:
+        limit = time.monotonic() - self._timeout - _GRACE
+        with self._lock:
+            for worker in [w for w in self._workers if w.since is not None and w.since < limit]:
+                worker.lost = True
+                self._workers.discard(worker)
+                self._lost.add(worker)
+                self._results.extend(
+                    (claim, self._late()) for claim in worker.chunk[worker.at : worker.at + worker.size]
+                )
+                self._results.extend((claim, None) for claim in worker.chunk[worker.at + worker.size :])
+                if self._todo:
+                    self._hire()
+
+    def _late(self) -> Outcome:
+        return Outcome("retry", f"it did not return within {self._timeout:g} s")
+
+
+def _in_order(part: Sequence[Claim], outcomes: Sequence[Outcome]) -> list[Result]:
+    """Outcomes beside their claims; of one conversation only the first to be retried has used up an attempt."""
+    results: list[Result] = []
+    held: set[str] = set()
+    for claim, outcome in zip(part, outcomes, strict=True):
+        untried = outcome.state == "retry" and claim.lane in held
+        results.append((claim, None if untried else outcome))
+        if outcome.state == "retry" and claim.lane is not None:
+            held.add(claim.lane)
+    return results
+
+
+def _item(claim: Claim, handler: str) -> Item:
+    delivery = Delivery(
+        idempotency_key(claim.organisation, claim.identity, handler),
+        handler,
+        claim.attempt,
+        claim.origin,
+        claim.source,
+        claim.file,
+        moment(claim.recorded_at),
+    )
+    return Item(claim.body, claim.time_zone, delivery, claim.type, claim.conversation)
+
+
+def idempotency_key(organisation: str, identity: str, handler: str) -> str:
+    """The same for every attempt at handing this event to this handler, also from a rebuilt ledger."""
+    return blake2b(f"{organisation}\n{identity}\n{handler}".encode(), digest_size=16).hexdigest()

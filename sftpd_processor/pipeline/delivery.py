@@ -1,0 +1,119 @@
+"""Delivery: claim → handler → settle, driven by the ledger alone, for each handler on its own.
+
+A handler that is slow, hangs or fails so holds up neither intake nor another handler. Claims and results are
+written in batches; how many are claimed at once follows how fast the handler is, so that a slow one does not hold
+claims it cannot begin on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from sftpd_processor.config.settings import DeliverySettings
+from sftpd_processor.handlers.api import Handler
+from sftpd_processor.ledger.ledger import Ledger
+from sftpd_processor.ledger.records import Claim, Settlement
+from sftpd_processor.pipeline.crew import Crew
+from sftpd_processor.pipeline.loop import Loop
+from sftpd_processor.pipeline.policy import released, settlement
+
+logger = logging.getLogger(__name__)
+
+_MOST_CLAIMS = 1000
+_FAST, _SLOW = 0.25, 1.0  # seconds for one claim: below, the next is twice as large; above, half
+
+
+class Deliverer(Loop):
+    """Delivers to one handler."""
+
+    def __init__(self, handler: Handler, ledger: Ledger, settings: DeliverySettings) -> None:
+        super().__init__(f"handler {handler.name}")
+        self._handler = handler
+        self._ledger = ledger
+        self._settings = settings
+        self._crew = Crew(handler, settings.workers, settings.timeout_seconds, self.wake)
+        self._unsettled: list[Settlement] = []
+        self._limit = handler.batch_size if handler.batch_size > 1 else 2 * settings.workers
+        self._claimed_at = 0.0
+        self.settled: Counter[str] = Counter()
+        """Attempts that ended since the start, by the state they led to."""
+
+    @property
+    def name(self) -> str:
+        """The handler's name."""
+        return self._handler.name
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end, at most `timeout` seconds; whether it came. The handler may be closed then."""
+        ended = super().join(timeout)
+        if ended:
+            self._crew.close()
+        return ended
+
+    def step(self) -> bool:
+        """Settle what has ended and claim what is due."""
+        if self.stopping:
+            self._crew.recall()
+        ended = self._settle()
+        claimed = not self.stopping and self._crew.hungry and self._claim()
+        return ended or claimed or self._crew.busy
+
+    def patience(self) -> float | None:
+        """Until a result, the next time-out or the next retry."""
+        if self._crew.busy:
+            return self._crew.next_check()
+        due = self._ledger.deliveries.next_due(self._handler.name)
+        return None if due is None else max(0.0, (due - self._ledger.clock()) / 1_000_000)
+
+    def unfinished(self) -> bool:
+        """Whether attempts run, or their results are not written yet."""
+        return self._crew.busy or bool(self._unsettled)
+
+    def _settle(self) -> bool:
+        now = self._ledger.clock()
+        for claim, outcome in self._crew.results():
+            done = released(claim, now) if outcome is None else settlement(claim, outcome, self._settings, now)
+            self._unsettled.append(done)
+        if not self._unsettled:
+            return False
+        self._ledger.deliveries.settle(self._unsettled)
+        self._count(self._unsettled)
+        self._unsettled = []
+        self._adapt()
+        return True
+
+    def _count(self, settlements: Sequence[Settlement]) -> None:
+        self.settled.update(settled.state for settled in settlements)
+        if dead := sum(settled.state == "dead" for settled in settlements):
+            logger.error("handler %s: %d deliveries died; see `sftpd-processor status`", self.name, dead)
+
+    def _adapt(self) -> None:
+        if self._crew.busy or self._handler.batch_size > 1:
+            return
+        took = time.monotonic() - self._claimed_at
+        if took < _FAST:
+            self._limit = min(2 * self._limit, _MOST_CLAIMS)
+        elif took > _SLOW:
+            self._limit = max(self._limit // 2, self._settings.workers)
+
+    def _claim(self) -> bool:
+        ordered = self._settings.order == "conversation"
+        claims = self._ledger.deliveries.claim(self._handler.name, self._limit, ordered=ordered)
+        if claims:
+            self._claimed_at = time.monotonic()
+            self._crew.give(self._chunks(claims, ordered=ordered))
+        return bool(claims)
+
+    def _chunks(self, claims: list[Claim], *, ordered: bool) -> list[Sequence[Claim]]:
+        """What has to be done one after another, together. A handler of batches gets its claims as they are."""
+        if self._handler.batch_size > 1:
+            return [claims]
+        if not ordered:
+            return [[claim] for claim in claims]
+        lanes: dict[str | int, list[Claim]] = {}
+        for claim in claims:
+            lanes.setdefault(claim.id if claim.lane is None else claim.lane, []).append(claim)
+        return list(lanes.values())

@@ -1,0 +1,49 @@
+"""The state folder: made when absent, and used by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from sftpd_processor.errors import PermanentError, StateInUse
+
+
+class StateFolder:
+    """Holds the folder for this process until `release`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: int | None = None
+
+    def hold(self) -> None:
+        """Make the folder and lock it.
+
+        Raises `StateInUse` with the other's process id when another process holds it, and `PermanentError` when
+        it cannot be written. The lock goes with the process, however that ends.
+        """
+        try:
+            self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise PermanentError(
+                f"the state folder {self._folder} cannot be used: {error.strerror}; set state.dir to a folder that "
+                "this user may write"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._lock, 20).decode(errors="replace").strip() or "unknown"
+            self.release()
+            raise StateInUse(
+                f"another sftpd-processor (process {holder}) works on {self._folder}; stop it first, or give this one "
+                "its own state.dir"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
