@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sftpd_processor.config.settings import DirectorySourceSettings, Settings, SftpSourceSettings, SourceSettings
-from sftpd_processor.errors import ConfigurationError, Problem, ProcessorError
+from sftpd_processor.errors import ConfigurationError, InternalError, Problem, ProcessorError
 from sftpd_processor.handlers.api import Handler, HandlerContext
 from sftpd_processor.handlers.registry import Handlers, build_handlers
 from sftpd_processor.ledger.ledger import Ledger
@@ -37,7 +37,7 @@ class Report:
     intakes: dict[str, Intake]
     deliverers: dict[str, Deliverer]
     failures: dict[str, ProcessorError] = field(default_factory=dict)
-    """Why a source could not be polled to its end."""
+    """Why a source could not be polled to its end, or a handler or the archive could not go on; by its name."""
     interrupted: bool = False
     seconds: float = 0.0
 
@@ -138,6 +138,7 @@ class Daemon:
                 loop.finish()
             while not self._stop.is_set() and not _ended(loops):
                 watch(report)
+        report.failures |= {str(loop): loop.failure for loop in loops if loop.failure is not None}
         report.interrupted = self._stop.is_set()
         report.seconds = time.monotonic() - began
         watch(report)
@@ -160,6 +161,9 @@ class Daemon:
             poller.intake.poll()
         except ProcessorError as error:
             report.failures[poller.source_name] = error
+        except Exception as error:
+            logger.exception("source %s: internal error; please report it", poller.source_name)
+            report.failures[poller.source_name] = InternalError(f"internal error: {type(error).__name__}")
         finally:
             poller.close()
 

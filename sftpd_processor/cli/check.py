@@ -71,7 +71,7 @@ def _text(config: Configured, result: dict[str, Any], *, live: bool) -> str:
     ]
     for name, found in result["sources"].items():
         told = (
-            f"reached; its folder was listed (of the first {found['entries']} entries {found['to_take']} are files to take)"
+            f"reached and listed (of the first {found['entries']} entries, {found['to_take']} are files to take)"
             if found["ok"]
             else found["why"].removeprefix(f"source {name}: ")
         )

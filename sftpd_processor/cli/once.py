@@ -34,8 +34,9 @@ def once(
         signal.signal(number, lambda *_: daemon.stop())
     with _progress(shown=not as_json and sys.stderr.isatty()) as watch:
         report = daemon.once(watch)
-    for failure in report.failures.values():
-        sys.stderr.write(f"sftpd-processor: {failure}\n")
+    for name, failure in report.failures.items():
+        text = str(failure) if name in report.intakes else f"{name}: {failure}"
+        sys.stderr.write(f"sftpd-processor: {text}\n")
     sys.stdout.write(json.dumps(as_data(report)) + "\n" if as_json else as_text(report))
     raise typer.Exit(exit_code(report))
 

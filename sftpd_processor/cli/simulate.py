@@ -187,7 +187,7 @@ def _sftp_folder(settings: SftpSourceSettings) -> Iterator[tuple[str, Put]]:
         _rename(client, part, name)
 
     try:
-        yield f"sftp://{settings.host}:{settings.port}{folder}", put
+        yield f"sftp://{settings.host}:{settings.port}/{folder.removeprefix('/')}", put
     except OSError as error:
         raise SourceRefused(
             f"{settings.name}: the server did not take a file into {settings.folder}: {error}."

@@ -168,11 +168,11 @@ class SftpSourceSettings(SourceBase):
     )
     keepalive_seconds: Seconds = Field(30, description="How often an idle connection is kept alive.", examples=[30])
     in_flight: Whole = Field(
-        64,
+        128,
         ge=1,
         le=1024,
         description="The most requests on their way at once; fewer are used when the server refuses.",
-        examples=[64],
+        examples=[128],
     )
     reconnect_max_seconds: Seconds = Field(
         300,

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, func, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, CursorResult, Engine, Row, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
-from sftpd_processor.ledger.schema import REVISION, metadata
+from sftpd_processor.ledger.schema import REVISION, counters, metadata
 
 _MOST_BYTES = 16 << 20
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 _PRAGMAS = (
+    "PRAGMA busy_timeout = 10000",  # first, since those below may have to wait for another process
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # each commit is on the disk when it returns
     "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 10000",
     "PRAGMA cache_size = -32000",  # KiB
     "PRAGMA wal_autocheckpoint = 4000",  # pages
 )
@@ -39,7 +38,6 @@ class Database:
         self._writing = threading.Lock()  # SQLite has one writer: waiting here is fairer than its busy loop
         self._lite = self._url.get_backend_name() == "sqlite"
         self._engine = _engine(self._url)
-        self._sql: dict[int, tuple[Executable, str]] = {}
 
     @property
     def label(self) -> str:
@@ -52,9 +50,11 @@ class Database:
         Raises `LedgerUnusable` for a ledger of a newer version, or a database that is not a ledger.
         """
         with self.write() as connection:
+            self.one_at_a_time(connection, "opening")
             found = _revision(connection)
             if found is None:
                 metadata.create_all(connection)
+                connection.execute(counters.insert().values(name="rows", value=0))
                 connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
                 connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
             elif found != REVISION:
@@ -76,30 +76,10 @@ class Database:
         with self._writing, self._explained(), self._engine.begin() as connection:
             yield connection
 
-    def bulk(self, connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run `statement` once for each row: the driver's own loop, twice as fast as SQLAlchemy's.
-
-        Values go to the driver as they are, so columns must be plain integers, texts, bytes or booleans.
-        """
-        if rows:
-            connection.exec_driver_sql(self._compiled(statement), list(rows))
-
-    def insert_or_ignore(self, table: sqlalchemy.Table) -> Executable:
-        """INSERT that leaves out a row which breaks a unique constraint."""
-        insert = sqlite.insert if self._lite else postgresql.insert
-        return insert(table).on_conflict_do_nothing()
-
     def one_at_a_time(self, connection: Connection, what: str) -> None:
         """Wait until no other transaction does `what`, also on another machine; until the end of this transaction."""
         if not self._lite:  # SQLite has a single writer anyway
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
-
-    def _compiled(self, statement: Executable) -> str:
-        kept = self._sql.get(id(statement))
-        if kept is None:
-            kept = statement, str(statement.compile(dialect=self._engine.dialect))  # type: ignore[attr-defined]
-            self._sql[id(statement)] = kept
-        return kept[1]
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -113,22 +93,23 @@ class Database:
             raise LedgerUnusable(f"the ledger {self.label} cannot be used: {_said(error)}") from error
 
 
-def within(rows: Iterable[Row[Any]], size: Callable[[Row[Any]], int]) -> list[Row[Any]]:
+def within(rows: CursorResult[Any], size: Callable[[Row[Any]], int]) -> list[Row[Any]]:
     """The first of `rows` that fit into memory together; at least one."""
     taken: list[Row[Any]] = []
     total = 0
-    for row in rows:
-        total += size(row)
-        if taken and total > _MOST_BYTES:
-            break
-        taken.append(row)
+    for part in rows.partitions(100):
+        for row in part:
+            total += size(row)
+            if taken and total > _MOST_BYTES:
+                return taken
+            taken.append(row)
     return taken
 
 
 def _engine(url: sqlalchemy.URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, paramstyle="named", connect_args={"isolation_level": None, "check_same_thread": False})
+    engine = create_engine(url, connect_args={"isolation_level": None, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

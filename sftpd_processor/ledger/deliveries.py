@@ -5,28 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, bindparam, exists, func, literal_column, or_, select, text, update
+from sqlalchemy import Select, exists, func, or_, select, text, update
 
+from sftpd_processor.ledger.bulk import update_rows
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Claim, Clock, Settlement
 from sftpd_processor.ledger.schema import OPEN, PENDING, deliveries, events, files
 
-_SETTLE = (
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("delivery"))
-    .values(
-        state=bindparam("now_state"),
-        attempts=bindparam("now_attempts"),
-        due_at=bindparam("now_due_at"),
-        detail=bindparam("now_detail"),
-        settled_at=bindparam("now_settled_at"),
-    )
-)
-_CLAIM = (
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("delivery"))
-    .values(state=text("'running'"), attempts=deliveries.c.attempts + literal_column("1"))
-)
 _RUNNING = text("deliveries.state = 'running'")  # constants in the text, so that the partial indexes are used
 _EARLIER = deliveries.alias("earlier")
 _EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
@@ -58,25 +43,21 @@ class Deliveries:
             self._database.one_at_a_time(connection, f"claims of {handler}")
             due = connection.execute(self._due(handler, ordered=ordered).limit(limit))
             rows = within(due, lambda row: len(row.body))
-            self._database.bulk(connection, _CLAIM, [{"delivery": row[0]} for row in rows])
+            taken = deliveries.c.id.in_([row[0] for row in rows])
+            connection.execute(
+                update(deliveries).where(taken).values(state="running", attempts=deliveries.c.attempts + 1)
+            )
         return [Claim(*tuple(row)) for row in rows]
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
         """Write how attempts ended."""
         at = self._clock()
         rows = [
-            {
-                "delivery": number,
-                "now_state": state,
-                "now_attempts": attempts,
-                "now_due_at": due_at,
-                "now_detail": detail,
-                "now_settled_at": None if state == "pending" else at,
-            }
+            (number, state, attempts, due_at, detail, None if state == "pending" else at)
             for number, state, attempts, due_at, detail in settlements
         ]
         with self._database.write() as connection:
-            self._database.bulk(connection, _SETTLE, rows)
+            update_rows(connection, deliveries, ("state", "attempts", "due_at", "detail", "settled_at"), rows)
 
     def next_due(self, handler: str) -> int | None:
         """When the next pending delivery of `handler` becomes due (microseconds), None without any."""

@@ -5,42 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
+from sftpd_processor.ledger.bulk import select_in, update_rows
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Clock, Known, LookCounts, Unarchived
 from sftpd_processor.ledger.schema import UNARCHIVED, contents, files, looks
 from sftpd_processor.sources.base import Entry
 
 _KEPT_LOOKS = 1000
-_KNOWN = (
-    select(
-        files.c.name,
-        files.c.size,
-        files.c.mtime,
-        files.c.id,
-        files.c.state,
-        files.c.first_seen,
-        files.c.look,
-        files.c.occurrence,
-        files.c.sha256,
-        files.c.disposed_at,
-        files.c.reason,
-    )
-    .where(files.c.source == bindparam("source"))
-    .where(files.c.name.in_(bindparam("names", expanding=True)))
-    # A name that is used again and again has many rows: only those as old as the batch can match.
-    .where(files.c.mtime.between(bindparam("oldest"), bindparam("newest")))
-    .order_by(files.c.occurrence)
-)
-_DISPOSED = (
-    update(files).where(files.c.id == bindparam("file")).values(disposal=bindparam("what"), disposed_at=bindparam("at"))
-)
-_ARCHIVED = (
-    update(files)
-    .where(files.c.id == bindparam("file"))
-    .values(archive_path=bindparam("path"), archived_at=bindparam("at"))
-)
+# A name that is used again and again has many rows: only those as old as the batch can match.
+_KNOWN = """
+    SELECT name, size, mtime, id, state, first_seen, look, occurrence, sha256, disposed_at, reason FROM files
+    WHERE source = ? AND mtime BETWEEN ? AND ? AND name IN (*) ORDER BY occurrence"""
 
 
 class Files:
@@ -77,26 +54,22 @@ class Files:
         if not entries:
             return {}
         asked = {(entry.name, entry.size, entry.mtime): entry for entry in entries}
-        values = {
-            "source": source,
-            "names": [entry.name for entry in entries],
-            "oldest": min(entry.mtime for entry in entries),
-            "newest": max(entry.mtime for entry in entries),
-        }
+        times = [entry.mtime for entry in entries]
         found: dict[Entry, Known] = {}
         with self._database.read() as connection:
-            for name, size, mtime, *rest in connection.execute(_KNOWN, values):
-                if (entry := asked.get((name, size, mtime))) is not None:
-                    found[entry] = Known(*rest)  # the highest occurrence comes last
+            rows = select_in(connection, _KNOWN, (source, min(times), max(times)), [entry.name for entry in entries])
+        for name, size, mtime, *rest in rows:
+            if (entry := asked.get((name, size, mtime))) is not None:
+                found[entry] = Known(*rest)  # the highest occurrence comes last
         return found
 
     def disposed(self, done: Iterable[tuple[int, str]]) -> None:
         """Note what was done at the source with recorded files: (number, what)."""
         at = self._clock()
-        rows = [{"file": number, "what": what, "at": at} for number, what in done]
+        rows = [(number, what, at) for number, what in done]
         if rows:
             with self._database.write() as connection:
-                self._database.bulk(connection, _DISPOSED, rows)
+                update_rows(connection, files, ("disposal", "disposed_at"), rows)
 
     def unarchived(self, limit: int) -> list[Unarchived]:
         """Recorded files without a local copy, oldest first; no more than fit into memory."""
@@ -118,10 +91,10 @@ class Files:
     def archived(self, done: Iterable[tuple[int, str]]) -> None:
         """Note where local copies were written: (number, path relative to the state folder)."""
         at = self._clock()
-        rows = [{"file": number, "path": path, "at": at} for number, path in done]
+        rows = [(number, path, at) for number, path in done]
         if rows:
             with self._database.write() as connection:
-                self._database.bulk(connection, _ARCHIVED, rows)
+                update_rows(connection, files, ("archive_path", "archived_at"), rows)
 
     def holds_copy(self, source: str, name: str, path: str) -> bool:
         """Whether `path` is the local copy of a file of that name."""

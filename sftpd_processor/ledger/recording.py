@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from sftpd_processor.events.identity import canonical, conversation_key
 from sftpd_processor.events.parse import ParsedEvent, Rejection
+from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting
 from sftpd_processor.ledger.schema import contents, counters, deliveries, events, files, repeats
@@ -20,18 +21,15 @@ from sftpd_processor.ledger.schema import contents, counters, deliveries, events
 Wanting = Callable[[str], Iterable[str]]
 """The names of the handlers that want events of a type."""
 
-_INSERT_FILE = insert(files)
-_INSERT_CONTENT = insert(contents)
-_INSERT_REPEAT = insert(repeats)
-_INSERT_DELIVERY = insert(deliveries).values(
-    {name: bindparam(name) for name in ("event_id", "handler", "lane", "state", "attempts", "due_at")}
-)
-_DELETE_FILE = delete(files).where(files.c.id == bindparam("old"))
-_RENEW = (
-    update(files)
-    .where(files.c.id == bindparam("old"))
-    .values(state=bindparam("now_state"), reason=bindparam("now_reason"), look=bindparam("now_look"))
-)
+_FILE = (
+    "id", "source", "name", "mtime", "size", "occurrence", "state", "verdict", "reason", "origin", "look", "first_seen",
+    "recorded_at", "sha256", "events", "repeats",
+)  # fmt: skip
+_EVENT = (
+    "id", "organisation", "identity", "type", "conversation", "file_id", "position", "time_zone", "created_at",
+    "recorded_at", "body",
+)  # fmt: skip
+_DELIVERY = ("event_id", "handler", "lane", "state", "attempts", "due_at")
 _LOOKUP = 500  # identities asked for at once
 
 
@@ -42,7 +40,17 @@ class _File:
     id: int
     arrival: Arrival
     repeats: int = 0
-    conflicts: list[dict[str, Any]] | None = None
+    conflicts: list[tuple[int, str]] | None = None
+    """Position in the file, and the file that brought the event first."""
+
+
+class _Event(NamedTuple):
+    """One event on its way into the tables."""
+
+    id: int
+    created: float
+    file: _File
+    parsed: ParsedEvent
 
 
 class Recorder:
@@ -51,7 +59,6 @@ class Recorder:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._insert_event = database.insert_or_ignore(events)
 
     def record(self, batch: Batch, wanting: Wanting) -> Recorded:
         """Make `batch` durable; when this returns, its files may be disposed of at the next look.
@@ -60,154 +67,118 @@ class Recorder:
         with it when their content differs.
         """
         with self._database.write() as connection:
-            return _Recording(self._database, connection, self._insert_event, batch, self._clock()).run(wanting)
+            return _Recording(connection, batch, self._clock()).run(wanting)
 
 
 class _Recording:
-    def __init__(self, database: Database, connection: Connection, insert_event: Any, batch: Batch, now: int) -> None:
-        self._database = database
+    def __init__(self, connection: Connection, batch: Batch, now: int) -> None:
         self._connection = connection
-        self._insert_event = insert_event
         self._batch = batch
         self._now = now
 
     def run(self, wanting: Wanting) -> Recorded:
+        arrivals, sightings = self._batch.arrivals, self._batch.sightings
         self._forget_sightings()
-        count = sum(0 if isinstance(a.result, Rejection) else len(a.result.events) for a in self._batch.arrivals)
-        first = self._numbers(len(self._batch.arrivals) + len(self._batch.sightings) + count)
-        taken = [_File(first + index, arrival) for index, arrival in enumerate(self._batch.arrivals)]
-        seen = first + len(taken)
+        found = [(arrival, parsed) for arrival in arrivals for parsed in _events_of(arrival)]
+        first = self._numbers(len(arrivals) + len(sightings) + len(found))
+        taken = [_File(number, arrival) for number, arrival in enumerate(arrivals, first)]
         # Rows of events refer to rows of files, so files go in first, and the verdicts of those with repeats follow.
         self._write_files(taken)
-        self._write_sightings(seen)
-        new = self._write_events(taken, seen + len(self._batch.sightings))
+        self._write_sightings(first + len(taken))
+        new = self._write_events(taken, first + len(taken) + len(sightings))
         self._correct_verdicts(taken)
         handlers = self._write_deliveries(new, wanting)
-        return Recorded(dict(Counter(_verdict(file) for file in taken)), len(new), handlers)
+        return Recorded(dict(Counter(map(_verdict, taken))), len(new), handlers)
 
     def _numbers(self, count: int) -> int:
         """The first of `count` numbers. The row is locked until the commit: numbers follow the order of commits."""
         statement = update(counters).where(counters.c.name == "rows").values(value=counters.c.value + count)
-        last = self._connection.execute(statement.returning(counters.c.value)).scalar()
-        if last is None:
-            self._connection.execute(insert(counters).values(name="rows", value=count))
-            last = count
+        last = self._connection.execute(statement.returning(counters.c.value)).scalar_one()
         return int(last) - count + 1
 
     def _forget_sightings(self) -> None:
-        old = [
-            {"old": arrival.known.id}
-            for arrival in self._batch.arrivals
-            if arrival.known is not None and arrival.known.state != "recorded"
-        ]
-        self._database.bulk(self._connection, _DELETE_FILE, old)
+        old = [a.known.id for a in self._batch.arrivals if a.known is not None and a.known.state != "recorded"]
+        if old:
+            self._connection.execute(delete(files).where(files.c.id.in_(old)))
 
     def _write_files(self, taken: list[_File]) -> None:
-        self._database.bulk(self._connection, _INSERT_FILE, [self._row(file) for file in taken])
-        raws = [{"file_id": file.id, "raw": file.arrival.raw} for file in taken]
-        self._database.bulk(self._connection, _INSERT_CONTENT, raws)
+        insert_rows(self._connection, files, _FILE, [self._file(file.id, file.arrival) for file in taken])
+        insert_rows(self._connection, contents, ("file_id", "raw"), [(file.id, file.arrival.raw) for file in taken])
 
-    def _row(self, file: _File) -> dict[str, Any]:
-        arrival, known = file.arrival, file.arrival.known
-        rejected = isinstance(arrival.result, Rejection)
-        return _FILE | {
-            "id": file.id,
-            "source": self._batch.source,
-            "name": arrival.entry.name,
-            "mtime": arrival.entry.mtime,
-            "size": arrival.entry.size,
-            "occurrence": 0 if known is None else known.occurrence + (known.state == "recorded"),
-            "state": "recorded",
-            "verdict": "invalid" if rejected else "accepted",
-            "reason": _faults(arrival.result) if isinstance(arrival.result, Rejection) else None,
-            "origin": self._batch.origin,
-            "look": self._batch.look,
-            "first_seen": known.first_seen if known is not None and known.state != "recorded" else self._now,
-            "recorded_at": self._now,
-            "sha256": sha256(arrival.raw).hexdigest(),
-            "events": 0 if isinstance(arrival.result, Rejection) else len(arrival.result.events),
-        }
+    def _file(self, number: int, arrival: Arrival) -> tuple[Any, ...]:
+        batch, (name, size, mtime, _), known, result = self._batch, arrival.entry, arrival.known, arrival.result
+        invalid = isinstance(result, Rejection)
+        again = known is not None and known.state == "recorded"
+        return (
+            number, batch.source, name, mtime, size,
+            0 if known is None else known.occurrence + again,
+            "recorded",
+            "invalid" if invalid else "accepted",
+            _faults(result) if isinstance(result, Rejection) else None,
+            batch.origin, batch.look,
+            self._now if known is None or again else known.first_seen,
+            self._now,
+            sha256(arrival.raw).hexdigest(),
+            0 if isinstance(result, Rejection) else len(result.events),
+            0,
+        )  # fmt: skip
 
     def _write_sightings(self, first: int) -> None:
-        fresh = [
-            self._sighting(first + index, sighting)
-            for index, sighting in enumerate(self._batch.sightings)
-            if sighting.known is None or sighting.known.state == "recorded"
-        ]
-        seen = [
-            {
-                "old": sighting.known.id,
-                "now_state": sighting.state,
-                "now_reason": sighting.reason,
-                "now_look": self._batch.look,
-            }
-            for sighting in self._batch.sightings
-            if sighting.known is not None and sighting.known.state != "recorded"
-        ]
-        self._database.bulk(self._connection, _INSERT_FILE, fresh)
-        self._database.bulk(self._connection, _RENEW, seen)
+        fresh, seen = [], []
+        for number, sighting in enumerate(self._batch.sightings, first):
+            known = sighting.known
+            if known is None or known.state == "recorded":
+                fresh.append(self._sighting(number, sighting))
+            else:
+                seen.append((known.id, sighting.state, sighting.reason, self._batch.look))
+        insert_rows(self._connection, files, _FILE, fresh)
+        update_rows(self._connection, files, ("state", "reason", "look"), seen)
 
-    def _sighting(self, number: int, sighting: Sighting) -> dict[str, Any]:
-        entry, known = sighting.entry, sighting.known
-        return _FILE | {
-            "id": number,
-            "source": self._batch.source,
-            "name": entry.name,
-            "mtime": entry.mtime,
-            "size": entry.size,
-            "occurrence": 0 if known is None else known.occurrence + 1,
-            "state": sighting.state,
-            "reason": sighting.reason,
-            "origin": self._batch.origin,
-            "look": self._batch.look,
-            "first_seen": self._now,
-        }
+    def _sighting(self, number: int, sighting: Sighting) -> tuple[Any, ...]:
+        batch, (name, size, mtime, _), known = self._batch, sighting.entry, sighting.known
+        return (
+            number, batch.source, name, mtime, size, 0 if known is None else known.occurrence + 1, sighting.state, None,
+            sighting.reason, batch.origin, batch.look, self._now, None, None, 0, 0,
+        )  # fmt: skip
 
-    def _write_events(self, taken: list[_File], first: int) -> list[tuple[int, ParsedEvent]]:
+    def _write_events(self, taken: list[_File], first: int) -> list[_Event]:
         """Insert the events; those that the ledger holds already become repeats. Returns the new ones."""
-        found = [
-            (file, parsed)
-            for file in taken
-            if not isinstance(file.arrival.result, Rejection)
-            for parsed in file.arrival.result.events
-        ]
+        found = [(_created(file, parsed), file, parsed) for file in taken for parsed in _events_of(file.arrival)]
         found.sort(key=_order)
-        numbered = list(enumerate(found, first))
-        rows = [self._event(number, file, parsed) for number, (file, parsed) in numbered]
-        self._database.bulk(self._connection, self._insert_event, rows)
-        span = events.c.id.between(first, first + len(rows) - 1)
-        new = set(self._connection.scalars(select(events.c.id).where(span))) if rows else set()
-        self._write_repeats([(file, parsed) for number, (file, parsed) in numbered if number not in new])
-        return [(number, parsed) for number, (_, parsed) in numbered if number in new]
+        numbered = [_Event(number, *each) for number, each in enumerate(found, first)]
+        rows = [self._event(event) for event in numbered]
+        insert_rows(self._connection, events, _EVENT, rows, ignore=True)
+        new = self._inserted(first, len(rows))
+        self._write_repeats([event for event in numbered if event.id not in new])
+        return [event for event in numbered if event.id in new]
 
-    def _event(self, number: int, file: _File, parsed: ParsedEvent) -> dict[str, Any]:
-        created = parsed.event.date_created
-        return {
-            "id": number,
-            "organisation": self._batch.organisation,
-            "identity": parsed.identity,
-            "type": parsed.event.type,
-            "conversation": conversation_key(parsed.event),
-            "file_id": file.id,
-            "position": parsed.position,
-            "time_zone": self._batch.time_zone,
-            "created_at": None if created is None else int(created.timestamp() * 1_000_000),
-            "recorded_at": self._now,
-            "body": parsed.body,
-        }
+    def _inserted(self, first: int, count: int) -> set[int] | range:
+        span = events.c.id.between(first, first + count - 1)
+        if self._connection.scalar(select(func.count()).where(span)) == count:
+            return range(first, first + count)
+        return set(self._connection.scalars(select(events.c.id).where(span)))
 
-    def _write_repeats(self, again: list[tuple[_File, ParsedEvent]]) -> None:
-        first = self._recorded_before({parsed.identity for _, parsed in again})
+    def _event(self, event: _Event) -> tuple[Any, ...]:
+        batch, parsed = self._batch, event.parsed
+        return (
+            event.id, batch.organisation, parsed.identity, parsed.event.type, conversation_key(parsed.event),
+            event.file.id, parsed.position, batch.time_zone,
+            None if parsed.event.date_created is None else int(event.created * 1_000_000),
+            self._now, parsed.body,
+        )  # fmt: skip
+
+    def _write_repeats(self, again: list[_Event]) -> None:
+        first = self._recorded_before({event.parsed.identity for event in again})
         rows = []
-        for file, parsed in again:
-            event_id, body, name, source = first[parsed.identity]
+        for event in again:
+            file, parsed = event.file, event.parsed
+            number, body, name, source = first[parsed.identity]
             conflict = body != parsed.body and canonical(body) != canonical(parsed.body)
             file.repeats += 1
             if conflict:
-                file.conflicts = file.conflicts or []
-                file.conflicts.append({"position": parsed.position, "recorded_from": f"{source}/{name}"})
-            rows.append({"file_id": file.id, "position": parsed.position, "event_id": event_id, "conflict": conflict})
-        self._database.bulk(self._connection, _INSERT_REPEAT, rows)
+                file.conflicts = [*(file.conflicts or ()), (parsed.position, f"{source}/{name}")]
+            rows.append((file.id, parsed.position, number, conflict))
+        insert_rows(self._connection, repeats, ("file_id", "position", "event_id", "conflict"), rows)
 
     def _recorded_before(self, identities: set[str]) -> dict[str, tuple[int, bytes, str, str]]:
         asked = sorted(identities)
@@ -224,61 +195,25 @@ class _Recording:
         return found
 
     def _correct_verdicts(self, taken: list[_File]) -> None:
-        statement = (
-            update(files)
-            .where(files.c.id == bindparam("file"))
-            .values(
-                verdict=bindparam("now_verdict"),
-                repeats=bindparam("now_repeats"),
-                reason=bindparam("now_reason"),
-            )
-        )
-        rows = [
-            {
-                "file": file.id,
-                "now_verdict": _verdict(file),
-                "now_repeats": file.repeats,
-                "now_reason": _conflicts(file.conflicts) if file.conflicts else None,
-            }
-            for file in taken
-            if file.repeats
-        ]
-        if rows:
-            self._connection.execute(statement, rows)
+        rows = [(file.id, _verdict(file), file.repeats, _conflicts(file.conflicts)) for file in taken if file.repeats]
+        update_rows(self._connection, files, ("verdict", "repeats", "reason"), rows)
 
-    def _write_deliveries(self, new: list[tuple[int, ParsedEvent]], wanting: Wanting) -> frozenset[str]:
+    def _write_deliveries(self, new: list[_Event], wanting: Wanting) -> frozenset[str]:
         rows = [
-            {
-                "event_id": number,
-                "handler": handler,
-                "lane": self._lane(parsed),
-                "state": "pending",
-                "attempts": 0,
-                "due_at": self._now,
-            }
-            for number, parsed in new
-            for handler in wanting(parsed.event.type)
+            (event.id, handler, self._lane(event.parsed), "pending", 0, self._now)
+            for event in new
+            for handler in wanting(event.parsed.event.type)
         ]
-        self._database.bulk(self._connection, _INSERT_DELIVERY, rows)
-        return frozenset(str(row["handler"]) for row in rows)
+        insert_rows(self._connection, deliveries, _DELIVERY, rows)
+        return frozenset(row[1] for row in rows)
 
     def _lane(self, parsed: ParsedEvent) -> str | None:
         conversation = conversation_key(parsed.event)
         return None if conversation is None else f"{self._batch.organisation}/{conversation}"
 
 
-_FILE: dict[str, Any] = {
-    "verdict": None,
-    "reason": None,
-    "recorded_at": None,
-    "sha256": None,
-    "events": 0,
-    "repeats": 0,
-    "archive_path": None,
-    "archived_at": None,
-    "disposal": None,
-    "disposed_at": None,
-}
+def _events_of(arrival: Arrival) -> tuple[ParsedEvent, ...]:
+    return () if isinstance(arrival.result, Rejection) else arrival.result.events
 
 
 def _verdict(file: _File) -> str:
@@ -289,16 +224,16 @@ def _verdict(file: _File) -> str:
     return "duplicate" if file.repeats == len(file.arrival.result.events) else "accepted"
 
 
-def _order(found: tuple[_File, ParsedEvent]) -> tuple[float, int, str, int]:
-    """The order in which one batch is recorded: dateCreated (else mtime), mtime, name, position."""
-    entry, parsed = found[0].arrival.entry, found[1]
+def _created(file: _File, parsed: ParsedEvent) -> float:
+    """When the event came to be, as far as is known; seconds since 1970."""
     created = parsed.event.date_created
-    return (
-        entry.mtime / 1e9 if created is None else created.timestamp(),
-        entry.mtime,
-        entry.name,
-        parsed.position,
-    )
+    return file.arrival.entry.mtime / 1e9 if created is None else created.timestamp()
+
+
+def _order(found: tuple[float, _File, ParsedEvent]) -> tuple[float, int, str, int]:
+    """The order in which one batch is recorded: dateCreated (else mtime), mtime, name, position."""
+    created, file, parsed = found
+    return created, file.arrival.entry.mtime, file.arrival.entry.name, parsed.position
 
 
 def _faults(rejection: Rejection) -> str:
@@ -306,13 +241,9 @@ def _faults(rejection: Rejection) -> str:
     return json.dumps({"faults": faults, "total": rejection.total})
 
 
-def _conflicts(found: list[dict[str, Any]]) -> str:
-    faults = [
-        {
-            "where": f"event {conflict['position'] + 1}",
-            "why": "has the identity of an event recorded before, but other content",
-            "recorded_from": conflict["recorded_from"],
-        }
-        for conflict in found[:20]
-    ]
+def _conflicts(found: list[tuple[int, str]] | None) -> str | None:
+    if not found:
+        return None
+    why = "has the identity of an event recorded before, but other content"
+    faults = [{"where": f"event {at + 1}", "why": why, "recorded_from": file} for at, file in found[:20]]
     return json.dumps({"faults": faults, "total": len(found)})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from sftpd_processor.events.parse import Parsed, Rejection
@@ -19,6 +20,7 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
+@lru_cache(64)
 def moment(micros: int) -> datetime:
     """The ledger's time as an aware datetime."""
     return datetime.fromtimestamp(micros / 1_000_000, UTC)

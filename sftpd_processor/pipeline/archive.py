@@ -8,9 +8,11 @@ doing it again: a copy cut short by it is completed.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from sftpd_processor.sources.base import variant
 BATCH = 1000
 _REASON = ".reason.json"
 _LONGEST_NAME = 255
-_REMEMBERED = 1000  # folders known to be there
+_DAY = 86_400_000_000  # microseconds
+_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC
 _ADVICE = {
     "invalid": "Nothing of this file was handed to a handler. If it should have been readable, show it to whoever runs "
     "the Webio account; the bytes beside this note are exactly what was on the server.",
@@ -40,15 +43,14 @@ class Archive:
         """`folder` is the state folder."""
         self._folder = folder
         self._ledger = ledger
-        self._made: set[Path] = set()
 
     def step(self) -> int:
         """Write up to one batch of copies that are missing; returns how many. Raises `TransientError`."""
         files = self._ledger.files.unarchived(BATCH)
         try:
-            done = [(file.id, self._keep(file)) for file in files]
+            with ExitStack() as opened:
+                done = self._write(files, opened)
         except OSError as error:
-            self._made.clear()
             raise TransientError(
                 f"the archive in {self._folder} cannot be written: {error.strerror or error}; nothing is lost, the "
                 "bytes are in the ledger"
@@ -56,53 +58,82 @@ class Archive:
         self._ledger.files.archived(done)
         return len(done)
 
-    def _keep(self, file: Unarchived) -> str:
-        quarantined = file.verdict in _ADVICE
-        room = "quarantine" if quarantined else "archive"
-        day = moment(file.recorded_at).strftime("%Y/%m/%d")
-        relative = f"{room}/{file.source}/{day}"
-        folder = self._folder / relative
-        self._make(folder)
-        reason = _reason(file) if quarantined else None
-        for turn in itertools.count():
-            name = variant(file.name, file.sha256[:8], turn, _LONGEST_NAME - (len(_REASON) if reason else 0))
-            if self._place(file, f"{relative}/{name}", reason):
-                return f"{relative}/{name}"
-        raise AssertionError  # count() does not end
+    def _write(self, files: Sequence[Unarchived], opened: ExitStack) -> list[tuple[int, str]]:
+        folders: dict[tuple[bool, str, int], _Folder] = {}
+        done = []
+        for file in files:
+            key = file.verdict in _ADVICE, file.source, file.recorded_at // _DAY
+            if (folder := folders.get(key)) is None:
+                folder = folders[key] = _Folder(self._folder, _relative(*key), self._ledger)
+                opened.callback(folder.close)
+            done.append((file.id, folder.keep(file)))
+        return done
 
-    def _make(self, folder: Path) -> None:
-        if folder not in self._made:
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            if len(self._made) > _REMEMBERED:
-                self._made.clear()
-            self._made.add(folder)
 
-    def _place(self, file: Unarchived, relative: str, reason: bytes | None) -> bool:
+class _Folder:
+    """One day's folder, held open while a batch is written into it."""
+
+    def __init__(self, state: Path, relative: str, ledger: Ledger) -> None:
+        path = state / relative
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._relative = relative
+        self._ledger = ledger
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def keep(self, file: Unarchived) -> str:
+        """Write the copy under the first name that is free for it; returns its path below the state folder."""
+        reason = _reason(file) if file.verdict in _ADVICE else None
+        longest = _LONGEST_NAME if reason is None else _LONGEST_NAME - len(_REASON)
+        turn = 0
+        while not self._place(file, name := variant(file.name, file.sha256[:8], turn, longest), reason):
+            turn += 1
+        return f"{self._relative}/{name}"
+
+    def _place(self, file: Unarchived, name: str, reason: bytes | None) -> bool:
         """Write the copy, and the reason beside it; False when either name belongs to something else."""
-        if reason is not None and not self._write(file, relative + _REASON, reason):
+        if reason is not None and not self._write(file, name + _REASON, reason):
             return False
-        return self._write(file, relative, file.raw)
+        return self._write(file, name, file.raw)
 
-    def _write(self, file: Unarchived, relative: str, data: bytes) -> bool:
-        path = self._folder / relative
+    def _write(self, file: Unarchived, name: str, data: bytes) -> bool:
         try:
-            _create(path, data, os.O_EXCL)
+            self._create(name, data, os.O_EXCL)
         except FileExistsError:
-            return self._completed(file, relative, data)
+            return self._completed(file, name, data)
         return True
 
-    def _completed(self, file: Unarchived, relative: str, data: bytes) -> bool:
+    def _completed(self, file: Unarchived, name: str, data: bytes) -> bool:
         """Whether what is there already is this copy, or the beginning of it that a crash left behind."""
-        path = self._folder / relative
-        if not path.is_file() or path.stat().st_size > len(data):
+        found = self._read(name, len(data) + 1)
+        if found is None or not data.startswith(found):
             return False
-        found = path.read_bytes()
-        if found == data:
-            return True
-        if not data.startswith(found) or self._ledger.files.holds_copy(file.source, file.name, relative):
-            return False
-        _create(path, data, os.O_TRUNC)
+        if found != data:
+            if self._ledger.files.holds_copy(file.source, file.name, f"{self._relative}/{name}"):
+                return False
+            self._create(name, data, os.O_TRUNC)
         return True
+
+    def _read(self, name: str, size: int) -> bytes | None:
+        """The beginning of a regular file; None for anything else."""
+        try:
+            descriptor = os.open(name, os.O_RDONLY | _SAFELY | os.O_NONBLOCK, dir_fd=self._descriptor)
+        except OSError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(size) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+
+    def _create(self, name: str, data: bytes, how: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | _SAFELY | how
+        descriptor = os.open(name, flags, 0o640, dir_fd=self._descriptor)
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+        finally:
+            os.close(descriptor)
 
 
 class Archivist(Loop):
@@ -111,26 +142,15 @@ class Archivist(Loop):
     def __init__(self, archive: Archive) -> None:
         super().__init__("archive")
         self._archive = archive
-        self._more = False
 
-    def step(self) -> bool:
+    def step(self) -> float | None:
         """Write a batch of copies."""
-        self._more = self._archive.step() > 0
-        return self._more
-
-    def patience(self) -> float | None:
-        """None to wait for while there is more to do."""
-        return 0 if self._more else None
+        return 0 if self._archive.step() else None
 
 
-def _create(path: Path, data: bytes, how: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | how, 0o640)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    finally:
-        os.close(descriptor)
+def _relative(quarantined: bool, source: str, day: int) -> str:  # noqa: FBT001
+    room = "quarantine" if quarantined else "archive"
+    return f"{room}/{source}/{moment(day * _DAY):%Y/%m/%d}"
 
 
 def _reason(file: Unarchived) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome
+from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome, told
 from sftpd_processor.ledger.records import Claim, moment
+
+logger = logging.getLogger(__name__)
 
 _GRACE = 2.0  # seconds that a handler which ends late by itself has, before its thread is given up
 _MOST_LOST = 4  # threads given up, for each worker, before no more work is taken
@@ -122,9 +125,16 @@ class Crew:
                 part = chunk[worker.at : worker.at + self._handler.batch_size]
                 worker.size = len(part)
                 worker.since = time.monotonic()
-                outcomes = self._handler.handle([_item(claim, self._handler.name) for claim in part])
+                outcomes = self._outcomes(part)
                 if not self._ended(worker, part, outcomes):
                     return
+
+    def _outcomes(self, part: Sequence[Claim]) -> Sequence[Outcome]:
+        try:
+            return self._handler.handle([_item(claim, self._handler.name) for claim in part])
+        except BaseException as error:  # a handler must not raise, and must not take the thread with it when it does
+            logger.exception("handler %s: internal error; please report it", self._handler.name)
+            return [Outcome("retry", told(error))] * len(part)
 
     def _next(self) -> Sequence[Claim] | None:
         with self._lock:

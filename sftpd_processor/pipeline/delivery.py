@@ -53,20 +53,18 @@ class Deliverer(Loop):
             self._crew.close()
         return ended
 
-    def step(self) -> bool:
-        """Settle what has ended and claim what is due."""
+    def step(self) -> float | None:
+        """Settle what has ended and claim what is due; then wait for a result, a time-out or the next retry."""
         if self.stopping:
             self._crew.recall()
         ended = self._settle()
         claimed = not self.stopping and self._crew.hungry and self._claim()
-        return ended or claimed or self._crew.busy
-
-    def patience(self) -> float | None:
-        """Until a result, the next time-out or the next retry."""
         if self._crew.busy:
             return self._crew.next_check()
+        if ended or claimed:
+            return 0
         due = self._ledger.deliveries.next_due(self._handler.name)
-        return None if due is None else max(0.0, (due - self._ledger.clock()) / 1_000_000)
+        return None if due is None else max(0.001, (due - self._ledger.clock()) / 1_000_000)
 
     def unfinished(self) -> bool:
         """Whether attempts run, or their results are not written yet."""

@@ -59,7 +59,7 @@ class Disposal:
             self._after = "keep"
             logger.error(
                 'source %s: no file can be %sd on the server (%s); going on as with after = "keep": they stay '
-                "there and are not taken again. Ask for that right and restart, or set `after` so that this is not tried.",
+                "there and are not taken again. Ask for that right and restart, or set `after` to what is allowed.",
                 self._source.name,
                 what,
                 refused[0].reason,

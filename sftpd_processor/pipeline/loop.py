@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from sftpd_processor.errors import ProcessorError
+from sftpd_processor.errors import InternalError, ProcessorError
 
 logger = logging.getLogger(__name__)
 
@@ -13,7 +13,7 @@ _PAUSE = 5.0  # seconds after a step that failed
 
 
 class Loop:
-    """The base of every loop: `step`, and how long to wait when it found nothing to do, are the subclass's."""
+    """The base of every loop; what a step is, is the subclass's."""
 
     def __init__(self, name: str) -> None:
         """`name` is shown in logs and as the thread's name."""
@@ -21,26 +21,26 @@ class Loop:
         self._signal = threading.Event()
         self._stopped = threading.Event()
         self._finishing = False
-        self._failure: str | None = None
+        self._failure: ProcessorError | None = None
         self._thread = threading.Thread(target=self._run, name=name.replace(" ", "-"), daemon=True)
 
     def __str__(self) -> str:
         return self._name
 
-    def step(self) -> bool:
-        """Do a bounded piece of work; whether there was any, or some is under way."""
-        raise NotImplementedError
+    def step(self) -> float | None:
+        """Do a bounded piece of work.
 
-    def patience(self) -> float | None:
-        """Seconds to wait for a signal before the next step; None: as long as it takes."""
-        return None
+        Returns how many seconds to wait for a signal before the next step: 0 when there may be more to do at once,
+        None to wait as long as it takes.
+        """
+        raise NotImplementedError
 
     def pause(self, error: ProcessorError) -> float:  # noqa: ARG002 - for those that tell errors apart
         """Seconds to leave things alone after `error`."""
         return _PAUSE
 
     def unfinished(self) -> bool:
-        """Whether something under way must still be brought to its end before the loop may stop."""
+        """Whether something is under way that must be brought to its end before the loop may end."""
         return False
 
     def start(self) -> None:
@@ -73,7 +73,7 @@ class Loop:
         return self._stopped.is_set()
 
     @property
-    def failure(self) -> str | None:
+    def failure(self) -> ProcessorError | None:
         """What is wrong, as long as steps fail."""
         return self._failure
 
@@ -81,23 +81,29 @@ class Loop:
         while not self.stopping or self.unfinished():
             self._signal.clear()
             try:
-                worked = self.step()
+                wait = self.step()
             except ProcessorError as error:
-                self._failed(error)
-                if self._finishing:
+                if self._failed(error):
                     return
-                self._stopped.wait(self.pause(error))
+                continue
+            except Exception as error:
+                logger.exception("%s: internal error; please report it", self._name)
+                if self._failed(InternalError(f"internal error: {type(error).__name__}")):
+                    return
                 continue
             self._recovered()
-            if self._finishing and not worked:
+            if self._finishing and wait != 0 and not self.unfinished():
                 return
-            self._signal.wait(self.patience())
+            self._signal.wait(wait)
 
-    def _failed(self, error: ProcessorError) -> None:
-        """Said once; the same again is not news."""
-        text = str(error)
-        logger.log(logging.DEBUG if text == self._failure else logging.ERROR, "%s: %s", self._name, text)
-        self._failure = text
+    def _failed(self, error: ProcessorError) -> bool:
+        """Say it, once for the same failure, and leave things alone for a while; whether this is the end."""
+        if self._failure is None or str(error) != str(self._failure):
+            logger.error("%s: %s", self._name, str(error).removeprefix(f"{self._name}: "))
+        self._failure = error
+        if not self._finishing:
+            self._stopped.wait(self.pause(error))
+        return self._finishing
 
     def _recovered(self) -> None:
         if self._failure is not None:

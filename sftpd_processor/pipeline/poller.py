@@ -32,18 +32,14 @@ class Poller(Loop):
         """The name of its source."""
         return self._source.name
 
-    def step(self) -> bool:
-        """Poll once."""
+    def step(self) -> float | None:
+        """Poll once; then wait to be woken, but no longer than files need to settle."""
         before = self.intake.tally.recorded, self.intake.tally.disposed
         self.intake.poll()
         self._failures = 0
         recorded, disposed = self.intake.tally.recorded - before[0], self.intake.tally.disposed - before[1]
         if recorded or disposed:
             logger.info("%s: %d files recorded, %d disposed of", self._name, recorded, disposed)
-        return False
-
-    def patience(self) -> float | None:
-        """Until it is woken; no longer than files need to settle."""
         return self._settle_seconds if self.intake.unsettled else None
 
     def pause(self, error: ProcessorError) -> float:

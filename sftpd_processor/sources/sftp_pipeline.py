@@ -320,10 +320,9 @@ class _Fetch:
         return Miss("changed", f"it {grew} while it was read; it was listed with {self._entry.size} bytes")
 
     def _end(self, result: bytes | Miss) -> None:
+        """Nobody waits for the answer to CLOSE: what is asked after it comes after it at the server, too."""
         self._results.append((self._entry, result))
-        self._pipeline.post(CLOSE, self._handle, self._closed)
-
-    def _closed(self, _kind: int, _body: bytes) -> None:
+        self._pipeline.post(CLOSE, self._handle, _unheard)
         self._pipeline.finished()
 
 
@@ -423,7 +422,7 @@ class _Listing:
         return [self._entries.popleft() for _ in range(min(batch, len(self._entries)))]
 
     def close(self) -> None:
-        self._pipeline.post(CLOSE, self._handle, lambda _kind, _body: None)
+        self._pipeline.post(CLOSE, self._handle, _unheard)
 
     def _ask(self) -> None:
         while self._end is None and self._under_way < _READ_AHEAD and len(self._entries) < self._enough:
@@ -483,10 +482,20 @@ def _take_string(body: bytes, at: int) -> tuple[bytes, int]:
     return body[start:end], end
 
 
+def _unheard(_kind: int, _body: bytes) -> None:
+    """An answer that nobody waits for."""
+
+
 def _status(body: bytes) -> SftpStatus:
+    if body[:4] == _OK:
+        return _DONE
     text, _ = _take_string(body, 4) if len(body) > 8 else (b"", 0)
     said = "".join(c if c.isprintable() else "?" for c in text[:200].decode(errors="replace"))
     return SftpStatus(_U32.unpack_from(body)[0], said or "no reason given")
+
+
+_OK = _U32.pack(OK)
+_DONE = SftpStatus(OK, "done")
 
 
 def _miss(status: SftpStatus) -> Miss:
