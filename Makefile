@@ -12,7 +12,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)
-	$(BIN)/sftpd-processor demo
+	rm -rf .demo
+	$(BIN)/sftpd-processor demo --folder .demo
 
 test: $(READY)
 	$(BIN)/python tests/system_packages.py

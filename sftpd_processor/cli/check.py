@@ -20,7 +20,10 @@ def check(
     live: Annotated[bool, typer.Option("--live", help="Also log in to every source and list its folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check the configuration and the handlers; every mistake is listed, with where it is and what would be right."""
+    """Check the configuration and the handlers.
+
+    Every mistake is listed, with where it is and what would be right.
+    """
     from sftpd_processor.errors import ConfigurationError
 
     try:

@@ -20,6 +20,7 @@ app = typer.Typer(
     "quarantined or deliveries died · 4 the server could not be reached · 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # half of the time of --help would go into drawing boxes
     pretty_exceptions_enable=False,
 )
 

@@ -22,9 +22,9 @@ def once(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Poll every source once, deliver until nothing is due, and exit.
+    """Poll once, deliver what is due, and exit.
 
-    Files that may be half-written, and deliveries that wait for another attempt, are left to the next run.
+    Every source is polled until it holds nothing new, and deliveries go on until none is due. Files that may be half-written, and deliveries that wait for another attempt, are left to the next run.
     """
     from sftpd_processor.daemon import Daemon
 
@@ -85,6 +85,8 @@ def as_text(report: Report) -> str:
     for name, source in data["sources"].items():
         counts = [f"{source[word]:,} {word}" for word in (*VERDICTS, "waiting", "ignored") if source[word]]
         found = f"{source['recorded']:,} files recorded" if source["recorded"] else "nothing new"
+        if source["failure"]:
+            found = f"FAILED after {source['recorded']:,} files were recorded"
         lines.append(f"source {name}: " + "; ".join([found, ", ".join(counts)] if counts else [found]))
     for name, handler in data["handlers"].items():
         counts = [f"{number:,} {word}" for word, number in handler.items() if number]

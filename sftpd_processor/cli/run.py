@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(ctx: typer.Context) -> None:
-    """Run the daemon in the foreground, until SIGTERM or Ctrl-C.
+    """Run the daemon in the foreground.
 
-    The first signal lets what is under way end, within 20 seconds; the second ends at once.
+    It works until SIGTERM or Ctrl-C: the first lets what is under way end, within 20 seconds, the second ends at once.
     """
     from sftpd_processor.daemon import Daemon
 

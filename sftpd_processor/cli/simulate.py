@@ -95,7 +95,10 @@ def simulate(  # one parameter per option
     unknown: Annotated[float, typer.Option(help="Share of events of an unknown type.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write event files as Webio would, and some as nobody should: to try things out, or for a load test."""
+    """Write event files as Webio would.
+
+    And some as nobody should: to try things out, or for a load test.
+    """
     try:
         shares = Shares(duplicates, conflicts, half, broken, arrays, lines, unknown)
         number = secrets.randbelow(2**32) if seed is None else seed

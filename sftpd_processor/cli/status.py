@@ -24,9 +24,9 @@ def status(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Show what has been done: files by source and verdict, deliveries by handler, what waits and what is wrong.
+    """Show what was done and what waits.
 
-    Reads the ledger only, so it may be asked at any time, also while the daemon runs.
+    Files by source and verdict, deliveries by handler, what is in quarantine. Reads the ledger only, so it may be asked at any time, also while the daemon runs.
     """
     from sftpd_processor.errors import PermanentError
     from sftpd_processor.ledger.ledger import Ledger
@@ -48,7 +48,8 @@ def figures(config: Configured, ledger: Ledger) -> dict[str, Any]:
     sources = ledger.figures.sources()
     deliveries = ledger.figures.deliveries()
     names = [source.name for source in config.settings.sources]
-    handlers = [handler.name for handler in config.settings.handlers]
+    # All functions of a module go by their own names, which only importing it would tell.
+    handlers = [each.name for each in config.settings.handlers if ":" in each.use or "." not in each.use]
     return {
         "state": str(config.settings.state.dir),
         "sources": {name: _source(sources.get(name)) for name in dict.fromkeys([*names, *sources])},

@@ -68,7 +68,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection for reading; sees what is committed when each statement starts."""
         with self._explained(), self._engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection.execution_options(isolation_level="AUTOCOMMIT") if self._lite else connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:

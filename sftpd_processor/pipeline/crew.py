@@ -92,17 +92,18 @@ class Crew:
         return found
 
     def next_check(self) -> float | None:
-        """Seconds until the next attempt runs out of time; None when nothing runs."""
+        """Seconds until the next attempt runs out of time; None when nothing is under way."""
         with self._lock:
             since = [worker.since for worker in self._workers if worker.since is not None]
-        return max(0.0, min(since) + self._timeout + _GRACE - time.monotonic()) if since else None
+        if not since:  # what was given may not have begun yet, and may hang when it does
+            return self._timeout + _GRACE if self.busy else None
+        return max(0.0, min(since) + self._timeout + _GRACE - time.monotonic())
 
     def recall(self) -> None:
         """Give back all that was not begun."""
         with self._lock:
             while self._todo:
                 self._results.extend((claim, None) for claim in self._todo.popleft())
-        self._done()
 
     def close(self) -> None:
         """Let the threads end when they are done with what they do."""
