@@ -93,8 +93,7 @@ class Daemon:
             opened.callback(self._state.release)
             self._ledger.open()
             opened.callback(self._ledger.close)
-            if again := self._ledger.deliveries.recover():
-                logger.info("%d deliveries were running when the last process ended; they run again", again)
+            self._recover()
             _open_all(list(self._handlers), opened)
             for loop in (self._archivist, *self._deliverers):
                 loop.start()
@@ -115,7 +114,8 @@ class Daemon:
             schedule.start()
             started.callback(schedule.stop)
             ready()
-            self._stop.wait()
+            while not self._stop.wait(1.0):
+                pass  # a signal may reach another thread first: Python heeds it only when this one wakes
             logger.info("stopping: nothing more is taken, what runs may end")
 
     def once(self, watch: Callable[[Report], None]) -> Report:
@@ -149,6 +149,15 @@ class Daemon:
         self._stop.set()
         for poller in self._pollers:
             poller.stop()
+
+    def _recover(self) -> None:
+        again = self._ledger.deliveries.recover()
+        if again:
+            total = sum(again.values())
+            logger.info("%d deliveries were running when the last process ended; they run again", total)
+        for deliverer in self._deliverers:
+            if deliverer.name in again:
+                deliverer.be_careful()
 
     def _poller(self, settings: SourceSettings) -> Poller:
         source = make_source(settings)

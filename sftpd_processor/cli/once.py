@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ import typer
 
 from sftpd_processor.cli import exit_codes
 from sftpd_processor.cli.configured import configured
+from sftpd_processor.cli.signals import stop_at_signals
+from sftpd_processor.cli.words import counted, listed
 
 if TYPE_CHECKING:
     from sftpd_processor.daemon import Report
@@ -24,14 +25,14 @@ def once(
 ) -> None:
     """Poll once, deliver what is due, and exit.
 
-    Every source is polled until it holds nothing new, and deliveries go on until none is due. Files that may be half-written, and deliveries that wait for another attempt, are left to the next run.
+    Every source is polled until it holds nothing new, and deliveries go on until none is due. Files that may be
+    half-written, and deliveries that wait for another attempt, are left to the next run.
     """
     from sftpd_processor.daemon import Daemon
 
     config = configured(ctx)
     daemon = Daemon(config.settings, config.folder)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: daemon.stop())
+    stop_at_signals(daemon.stop)
     with _progress(shown=not as_json and sys.stderr.isatty()) as watch:
         report = daemon.once(watch)
     for name, failure in report.failures.items():
@@ -75,24 +76,29 @@ def as_data(report: Report) -> dict[str, Any]:
 
 
 VERDICTS = ("accepted", "duplicate", "invalid", "conflict")
+LEFT = ("waiting", "ignored")
 STATES = {"done": "done", "skipped": "skipped", "to be retried": "pending", "dead": "dead"}
 
 
 def as_text(report: Report) -> str:
     """For people: a line for each source and each handler."""
-    lines = []
     data = as_data(report)
-    for name, source in data["sources"].items():
-        counts = [f"{source[word]:,} {word}" for word in (*VERDICTS, "waiting", "ignored") if source[word]]
-        found = f"{source['recorded']:,} files recorded" if source["recorded"] else "nothing new"
-        if source["failure"]:
-            found = f"FAILED after {source['recorded']:,} files were recorded"
-        lines.append(f"source {name}: " + "; ".join([found, ", ".join(counts)] if counts else [found]))
+    lines = [f"source {name}: {_source_text(source)}" for name, source in data["sources"].items()]
     for name, handler in data["handlers"].items():
-        counts = [f"{number:,} {word}" for word, number in handler.items() if number]
-        lines.append(f"handler {name}: " + (", ".join(counts) or "nothing to deliver"))
-    end = "interrupted after" if report.interrupted else "in"
-    return "\n".join([*lines, f"{end} {report.seconds:.1f} s", ""])
+        lines.append(f"handler {name}: " + (listed(handler) or "nothing to deliver"))
+    lines.append(f"{'interrupted after' if report.interrupted else 'in'} {report.seconds:.1f} s")
+    if report.quarantined:
+        lines.append(f"{counted(report.quarantined, 'file')} went into quarantine: sftpd-processor status shows why")
+    return "\n".join([*lines, ""])
+
+
+def _source_text(source: dict[str, Any]) -> str:
+    recorded = "nothing new"
+    if source["recorded"]:
+        verdicts = listed({verdict: source[verdict] for verdict in VERDICTS})
+        recorded = f"{counted(source['recorded'], 'file')} recorded ({verdicts})"
+    parts = ["FAILED (see above)"] if source["failure"] else []
+    return "; ".join([*parts, recorded, *filter(None, [listed({word: source[word] for word in LEFT})])])
 
 
 @contextmanager

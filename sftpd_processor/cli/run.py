@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 
 import typer
 
-from sftpd_processor.cli import exit_codes
 from sftpd_processor.cli.configured import configured
+from sftpd_processor.cli.signals import stop_at_signals
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +22,7 @@ def run(ctx: typer.Context) -> None:
     config = configured(ctx, logging.INFO)
     daemon = Daemon(config.settings, config.folder)
 
-    def stop(_number: int, _frame: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: os._exit(exit_codes.INTERRUPTED))
-        daemon.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    stop_at_signals(daemon.stop)
     sources = ", ".join(source.name for source in config.settings.sources)
     handlers = ", ".join(handler.name for handler in config.settings.handlers) or "none"
     daemon.run(lambda: logger.info("ready: sources %s; handlers %s; configuration %s", sources, handlers, config.path))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sftpd_processor.cli.configured import Configured, configured
+from sftpd_processor.cli.words import counted, iso, listed
 
 if TYPE_CHECKING:
     from sftpd_processor.ledger.figures import SourceFigures
@@ -26,7 +27,8 @@ def status(
 ) -> None:
     """Show what was done and what waits.
 
-    Files by source and verdict, deliveries by handler, what is in quarantine. Reads the ledger only, so it may be asked at any time, also while the daemon runs.
+    Files by source and verdict, deliveries by handler, what is in quarantine. Reads the ledger only, so it may be
+    asked at any time, also while the daemon runs.
     """
     from sftpd_processor.errors import PermanentError
     from sftpd_processor.ledger.ledger import Ledger
@@ -57,9 +59,14 @@ def figures(config: Configured, ledger: Ledger) -> dict[str, Any]:
             name: {state: deliveries.get(name, {}).get(state, 0) for state in DELIVERIES}
             for name in dict.fromkeys([*handlers, *deliveries])
         },
-        "quarantine": ledger.figures.quarantined(_SHOWN),
-        "waiting": ledger.figures.waiting(_SHOWN),
+        "quarantine": [_problem(row) for row in ledger.figures.quarantined(_SHOWN)],
+        "waiting": [row | {"first_seen": iso(row["first_seen"])} for row in ledger.figures.waiting(_SHOWN)],
+        "dead": [row | {"settled_at": iso(row["settled_at"])} for row in ledger.figures.dead(_SHOWN)],
     }
+
+
+def _problem(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"reason": json.loads(row["reason"] or "{}")}
 
 
 def _source(found: SourceFigures | None) -> dict[str, Any]:
@@ -76,50 +83,61 @@ def _source(found: SourceFigures | None) -> dict[str, Any]:
         **counts,
         "verdicts": {verdict: found.verdicts.get(verdict, 0) for verdict in VERDICTS},
         "unarchived": found.unarchived,
-        "last_look": found.last_look,
-        "last_good_look": found.last_good_look,
+        "last_look": _look(found.last_look),
+        "last_good_look": iso(found.last_good_look),
     }
+
+
+def _look(look: dict[str, Any] | None) -> dict[str, Any] | None:
+    return look and look | {time: iso(look[time]) for time in ("started_at", "finished_at")}
 
 
 def _text(data: dict[str, Any]) -> str:
     lines: list[str] = []
     for name, source in data["sources"].items():
-        lines += [f"source {name}", *(f"  {line}" for line in _source_lines(source))]
+        lines += [f"source {name}", *(f"  {line}" for line in _source_lines(name, source))]
     for name, handler in data["handlers"].items():
-        counts = ", ".join(f"{number:,} {state}" for state, number in handler.items() if number)
-        lines.append(f"handler {name}: {counts or 'no deliveries yet'}")
-    lines += _listed("In quarantine, the latest first:", data["quarantine"], "archive_path")
-    lines += _listed("Waiting, the oldest first:", data["waiting"], "reason")
+        lines.append(f"handler {name}: {listed(handler) or 'no deliveries yet'}")
+    lines += _section("In quarantine, the latest first:", [_quarantine_line(row) for row in data["quarantine"]])
+    lines += _section("Dead letters, the latest first:", [_dead_line(row) for row in data["dead"]])
+    lines += _section(
+        "Waiting, the oldest first:", [f"{row['source']}: {row['name']}: {row['reason']}" for row in data["waiting"]]
+    )
     return "\n".join([*lines, f"state folder: {data['state']}", ""])
 
 
-def _source_lines(source: dict[str, Any]) -> list[str]:
-    verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in source["verdicts"].items() if number)
+def _source_lines(name: str, source: dict[str, Any]) -> list[str]:
     parts = " + ".join(f"{source[state]:,} {state}" for state in STATES)
-    lines = [_look_line(source["last_look"]), f"files ever listed: {source['listed']:,} = {parts}"]
-    if verdicts:
+    lines = [_look_line(name, source["last_look"]), f"files ever listed: {source['listed']:,} = {parts}"]
+    if verdicts := listed(source["verdicts"]):
         lines.append(f"recorded files: {verdicts}")
     if source.get("unarchived"):
         lines.append(f"local copies still to be written: {source['unarchived']:,}")
     return lines
 
 
-def _look_line(look: dict[str, Any] | None) -> str:
+def _look_line(name: str, look: dict[str, Any] | None) -> str:
     if look is None:
         return "never looked at yet"
-    from sftpd_processor.ledger.records import moment
-
-    when = moment(look["finished_at"]).strftime("%Y-%m-%d %H:%M:%S UTC")
+    when = f"{look['finished_at'][:19].replace('T', ' ')} UTC"
     if look["failure"]:
-        return f"last look: {when}, FAILED: {look['failure']}"
+        return f"last look: {when}, FAILED: {look['failure'].removeprefix(f'source {name}: ')}"
     parts = " + ".join(f"{look[word]:,} {word}" for word in ("recorded", "known", "waiting", "ignored", "vanished"))
     return f"last look: {when}: {look['listed']:,} listed = {parts}"
 
 
-def _listed(title: str, rows: list[dict[str, Any]], last: str) -> list[str]:
-    if not rows:
-        return []
-    return [
-        title,
-        *(f"  {row['source']}: {row['name']}: {row[last] or 'its copy is still to be written'}" for row in rows),
-    ]
+def _quarantine_line(row: dict[str, Any]) -> str:
+    faults = row["reason"].get("faults") or [{"where": "", "why": "no reason kept"}]
+    where = row["archive_path"] or "its copy is still to be written"
+    why = ": ".join(filter(None, [faults[0]["where"], faults[0]["why"]]))
+    return f"{row['source']}: {row['name']} ({row['verdict']}): {why}\n    {where}"
+
+
+def _dead_line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['handler']}: {row['type']} in {row['source']}/{row['file']}, after {counted(row['attempts'], 'attempt')}"
+    )
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [title, *(f"  {line}" for line in lines)] if lines else []

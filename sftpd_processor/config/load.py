@@ -35,24 +35,17 @@ def find_config(explicit: Path | None) -> Path:
     """
     named = os.environ.get(VARIABLE)
     if explicit is not None:
-        places = {"-c": explicit}
+        places = {"given with -c": explicit}
     elif named:
-        places = {f"${VARIABLE}": Path(named)}
+        places = {f"named by ${VARIABLE}": Path(named)}
     else:
         places = {"the current folder": Path("config.toml"), "the system": SYSTEM_CONFIG}
     for path in places.values():
         if os.path.isfile(path):  # noqa: PTH113 (never raises)
             return path
-    problems = [Problem(str(path), f"no such file (looked for because of {why})") for why, path in places.items()]
-    raise ConfigurationError([*problems, _hint()], origin="no configuration found")
-
-
-def _hint() -> Problem:
-    return Problem(
-        "what to do",
-        "copy config.example.toml and edit it, then name it",
-        "sftpd-processor -c /path/config.toml",
-    )
+    hint = "copy config.example.toml, edit it, and name it with -c"
+    problems = [Problem(str(path), f"there is no such file ({why}); {hint}") for why, path in places.items()]
+    raise ConfigurationError(problems, origin="there is no configuration")
 
 
 def load_settings(path: Path) -> Settings:

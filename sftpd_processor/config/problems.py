@@ -26,7 +26,7 @@ _WORDS = {
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
     "literal_error": "must be {expected}",
-    "greater_than": "must be more than {gt}",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
     "union_tag_invalid": 'must be "sftp" or "directory"',

@@ -53,6 +53,7 @@ class Database:
             self.one_at_a_time(connection, "opening")
             found = _revision(connection)
             if found is None:
+                _refuse_foreign(connection, self.label)
                 metadata.create_all(connection)
                 connection.execute(counters.insert().values(name="rows", value=0))
                 connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
@@ -101,6 +102,7 @@ def within(rows: CursorResult[Any], size: Callable[[Row[Any]], int]) -> list[Row
         for row in part:
             total += size(row)
             if taken and total > _MOST_BYTES:
+                rows.close()
                 return taken
             taken.append(row)
     return taken
@@ -108,8 +110,10 @@ def within(rows: CursorResult[Any], size: Callable[[Row[Any]], int]) -> list[Row
 
 def _engine(url: sqlalchemy.URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"isolation_level": None, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"isolation_level": None, "check_same_thread": False}
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -123,6 +127,14 @@ def _engine(url: sqlalchemy.URL) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _refuse_foreign(connection: Connection, label: str) -> None:
+    if taken := sorted(set(metadata.tables) & set(sqlalchemy.inspect(connection).get_table_names())):
+        raise LedgerUnusable(
+            f"the database {label} is not a ledger: it has tables of another program ({', '.join(taken)}); name a "
+            "database of its own"
+        )
 
 
 def _revision(connection: Connection) -> str | None:

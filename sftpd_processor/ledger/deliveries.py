@@ -24,14 +24,22 @@ class Deliveries:
         self._database = database
         self._clock = clock
 
-    def recover(self) -> int:
-        """Make deliveries that were running when the process ended pending again; returns how many.
+    def recover(self) -> dict[str, int]:
+        """Make deliveries that were running when the process ended pending again; returns how many by handler.
 
-        Their attempt counts: a handler that takes the process down with it must not do so for ever.
+        A handler that takes the process down with it must not do so for ever: when a single one was running, its
+        attempt counts. When it was one of several, none of them is to blame for sure, and none loses its attempt.
         """
+        running = select(deliveries.c.handler, func.count()).where(OPEN, _RUNNING).group_by(deliveries.c.handler)
         with self._database.write() as connection:
-            statement = update(deliveries).where(OPEN, _RUNNING).values(state="pending")
-            return int(connection.execute(statement).rowcount)
+            found = {handler: int(number) for handler, number in connection.execute(running)}
+            for handler, number in found.items():
+                connection.execute(
+                    update(deliveries)
+                    .where(OPEN, _RUNNING, deliveries.c.handler == handler)
+                    .values(state="pending", attempts=deliveries.c.attempts - int(number > 1))
+                )
+        return found
 
     def claim(self, handler: str, limit: int, *, ordered: bool) -> list[Claim]:
         """Take up to `limit` due deliveries of `handler`, oldest first, and count an attempt for each.
@@ -59,9 +67,11 @@ class Deliveries:
         with self._database.write() as connection:
             update_rows(connection, deliveries, ("state", "attempts", "due_at", "detail", "settled_at"), rows)
 
-    def next_due(self, handler: str) -> int | None:
-        """When the next pending delivery of `handler` becomes due (microseconds), None without any."""
-        statement = select(func.min(deliveries.c.due_at)).where(deliveries.c.handler == handler, PENDING)
+    def next_due(self, handler: str, after: int) -> int | None:
+        """When the next delivery of `handler` becomes due, later than `after` (microseconds); None without any."""
+        statement = select(func.min(deliveries.c.due_at)).where(
+            deliveries.c.handler == handler, PENDING, deliveries.c.due_at > after
+        )
         with self._database.read() as connection:
             due: int | None = connection.execute(statement).scalar()
         return due

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.schema import deliveries, files, looks
+from sftpd_processor.ledger.schema import deliveries, events, files, looks
 
 
 @dataclass(slots=True)
@@ -69,6 +69,23 @@ class Figures:
             select(files.c.source, files.c.name, files.c.verdict, files.c.reason, files.c.archive_path)
             .where(files.c.verdict.in_(["invalid", "conflict"]))
             .order_by(files.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def dead(self, limit: int) -> list[dict[str, Any]]:
+        """The last dead letters, newest first; without what the handler said, which may be personal."""
+        columns = (
+            deliveries.c.id, deliveries.c.handler, deliveries.c.attempts, deliveries.c.settled_at, events.c.type,
+            files.c.source, files.c.name.label("file"),
+        )  # fmt: skip
+        statement = (
+            select(*columns)
+            .join(events, events.c.id == deliveries.c.event_id)
+            .join(files, files.c.id == events.c.file_id)
+            .where(deliveries.c.state == "dead")
+            .order_by(deliveries.c.id.desc())
             .limit(limit)
         )
         with self._database.read() as connection:

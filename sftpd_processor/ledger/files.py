@@ -96,10 +96,8 @@ class Files:
             with self._database.write() as connection:
                 update_rows(connection, files, ("archive_path", "archived_at"), rows)
 
-    def holds_copy(self, source: str, name: str, path: str) -> bool:
-        """Whether `path` is the local copy of a file of that name."""
-        statement = select(func.count()).where(
-            files.c.source == source, files.c.name == name, files.c.archive_path == path
-        )
+    def knows(self, source: str, name: str, sha256: str) -> bool:
+        """Whether a recorded file of that name had this content."""
+        statement = select(func.count()).where(files.c.source == source, files.c.name == name, files.c.sha256 == sha256)
         with self._database.read() as connection:
             return bool(connection.execute(statement).scalar())

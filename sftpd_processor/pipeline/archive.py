@@ -14,6 +14,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,8 @@ class _Folder:
         if found is None or not data.startswith(found):
             return False
         if found != data:
-            if self._ledger.files.holds_copy(file.source, file.name, f"{self._relative}/{name}"):
-                return False
+            if self._ledger.files.knows(file.source, file.name, sha256(found).hexdigest()):
+                return False  # not a torn copy of this file, but a whole one of another that went by its name
             self._create(name, data, os.O_TRUNC)
         return True
 

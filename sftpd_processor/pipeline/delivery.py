@@ -23,6 +23,7 @@ from sftpd_processor.pipeline.policy import released, settlement
 logger = logging.getLogger(__name__)
 
 _MOST_CLAIMS = 1000
+_LOST_PAUSE = 1.0  # seconds between two looks for a thread that came back, when all are lost
 _FAST, _SLOW = 0.25, 1.0  # seconds for one claim: below, the next is twice as large; above, half
 
 
@@ -41,6 +42,10 @@ class Deliverer(Loop):
         self.settled: Counter[str] = Counter()
         """Attempts that ended since the start, by the state they led to."""
 
+    def be_careful(self) -> None:
+        """Begin with one delivery at a time: what ran when the last process ended may have ended it."""
+        self._limit = self._handler.batch_size
+
     @property
     def name(self) -> str:
         """The handler's name."""
@@ -58,13 +63,17 @@ class Deliverer(Loop):
         if self.stopping:
             self._crew.recall()
         ended = self._settle()
-        claimed = not self.stopping and self._crew.hungry and self._claim()
+        before, hungry = self._ledger.clock(), self._crew.hungry
+        claimed = not self.stopping and hungry and self._claim()
         if self._crew.busy:
             return self._crew.next_check()
         if ended or claimed:
             return 0
-        due = self._ledger.deliveries.next_due(self._handler.name)
-        return None if due is None else max(0.001, (due - self._ledger.clock()) / 1_000_000)
+        if not hungry:
+            return _LOST_PAUSE
+        # What was due before and is still not claimed waits behind another delivery, not for the time.
+        due = self._ledger.deliveries.next_due(self._handler.name, before)
+        return None if due is None else max(0.0, (due - self._ledger.clock()) / 1_000_000)
 
     def unfinished(self) -> bool:
         """Whether attempts run, or their results are not written yet."""
@@ -86,7 +95,7 @@ class Deliverer(Loop):
     def _count(self, settlements: Sequence[Settlement]) -> None:
         self.settled.update(settled.state for settled in settlements)
         if dead := sum(settled.state == "dead" for settled in settlements):
-            logger.error("handler %s: %d deliveries died; see `sftpd-processor status`", self.name, dead)
+            logger.error("handler %s: %d dead letters more; see `sftpd-processor status`", self.name, dead)
 
     def _adapt(self) -> None:
         if self._crew.busy or self._handler.batch_size > 1:
@@ -100,9 +109,11 @@ class Deliverer(Loop):
     def _claim(self) -> bool:
         ordered = self._settings.order == "conversation"
         claims = self._ledger.deliveries.claim(self._handler.name, self._limit, ordered=ordered)
-        if claims:
+        fit = [claim for claim in claims if claim.attempt <= self._settings.max_attempts]
+        self._unsettled += [_exhausted(claim) for claim in claims if claim.attempt > self._settings.max_attempts]
+        if fit:
             self._claimed_at = time.monotonic()
-            self._crew.give(self._chunks(claims, ordered=ordered))
+            self._crew.give(self._chunks(fit, ordered=ordered))
         return bool(claims)
 
     def _chunks(self, claims: list[Claim], *, ordered: bool) -> list[Sequence[Claim]]:
@@ -115,3 +126,8 @@ class Deliverer(Loop):
         for claim in claims:
             lanes.setdefault(claim.id if claim.lane is None else claim.lane, []).append(claim)
         return list(lanes.values())
+
+
+def _exhausted(claim: Claim) -> Settlement:
+    """A dead letter: the last attempt that it had was cut off by the end of the process."""
+    return Settlement(claim.id, "dead", claim.attempt - 1, 0, "the process ended during its last attempt")

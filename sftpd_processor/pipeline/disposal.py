@@ -25,6 +25,8 @@ class Disposal:
         self._settings = settings
         self._ledger = ledger
         self._after = settings.after
+        self._works = False
+        self._complained = False
         self._target = settings.move_to.split("/")[0] if settings.after == "move" else None
 
     def without_target(self, entries: list[Entry]) -> list[Entry]:
@@ -34,8 +36,9 @@ class Disposal:
     def dispose(self, files: Sequence[tuple[Entry, Known]]) -> int:
         """Move or delete `files`; returns how many the server confirmed.
 
-        Those that it refuses stay where they are, known and so not taken again. When it refuses them all, the
-        account may not do it: that is said once, and the source goes on as with `after = "keep"`.
+        Those that it refuses stay where they are, known and so not taken again, and are tried at each look. When it
+        refuses all from the start, the account may not do it: that is said once, and the source goes on as with
+        `after = "keep"`.
         """
         if self._after == "keep" or not files:
             return 0
@@ -44,8 +47,11 @@ class Disposal:
         done = [(numbers[entry], _words(result)) for entry, result in results if not isinstance(result, Miss)]
         refused = [result for _, result in results if isinstance(result, Miss) and result.kind == "refused"]
         self._ledger.files.disposed(done)
-        if refused:
-            self._complain(refused, all_of_them=not done)
+        self._works = self._works or bool(done)
+        if refused and not self._works:
+            self._give_up(refused[0])
+        elif refused and not self._complained:
+            self._complain(refused)
         return len(done)
 
     def _act(self, files: Sequence[tuple[Entry, Known]]) -> Sequence[tuple[Entry, Moved | Removed | Miss]]:
@@ -53,25 +59,26 @@ class Disposal:
             return self._source.remove([entry for entry, _ in files])
         return self._source.move([Move(entry, (known.sha256 or "")[:8]) for entry, known in files])
 
-    def _complain(self, refused: Sequence[Miss], *, all_of_them: bool) -> None:
-        what = self._after
-        if all_of_them:
-            self._after = "keep"
-            logger.error(
-                'source %s: no file can be %sd on the server (%s); going on as with after = "keep": they stay '
-                "there and are not taken again. Ask for that right and restart, or set `after` to what is allowed.",
-                self._source.name,
-                what,
-                refused[0].reason,
-            )
-        else:
-            logger.warning(
-                "source %s: %d files could not be %sd on the server (the first: %s); tried again at the next poll",
-                self._source.name,
-                len(refused),
-                what,
-                refused[0].reason,
-            )
+    def _give_up(self, refused: Miss) -> None:
+        logger.error(
+            'source %s: no file can be %sd on the server (%s); going on as with after = "keep": they stay '
+            "there and are not taken again. Ask for that right and restart, or set `after` to what is allowed.",
+            self._source.name,
+            self._after,
+            refused.reason,
+        )
+        self._after = "keep"
+
+    def _complain(self, refused: Sequence[Miss]) -> None:
+        logger.warning(
+            "source %s: %d of the files could not be %sd on the server (the first: %s); tried again at each poll, "
+            "but not said again",
+            self._source.name,
+            len(refused),
+            self._after,
+            refused[0].reason,
+        )
+        self._complained = True
 
 
 def _words(result: Moved | Removed) -> str:

@@ -10,7 +10,7 @@ While one batch is parsed and committed by a helper thread, the next one is fetc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -28,6 +28,7 @@ from sftpd_processor.sources.base import Entry, Miss, Source
 _MOST_LOOKS = 1000  # in one poll: a server that says "deleted" and does not would keep it busy for ever
 _LINES = (".jsonl", ".ndjson")
 _LONGEST_SHOWN = 300
+_LARGEST = 2**63 - 1  # that a database can hold; a server may claim more
 _MOST_BYTES = 16 << 20  # read before they are committed
 
 
@@ -35,6 +36,7 @@ _MOST_BYTES = 16 << 20  # read before they are committed
 class _Work:
     """One batch of a listing, sorted by what is to be done with each file."""
 
+    entries: Collection[Entry]
     fetch: dict[Entry, Known | None] = field(default_factory=dict)
     dispose: list[tuple[Entry, Known]] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Intake:
         self._settle = int(settings.settle_seconds * 1_000_000)
         self._disposal = Disposal(source, settings, ledger)
         self._stopped = False
-        self._uncommitted: frozenset[Entry] = frozenset()
+        self._uncommitted: Collection[Entry] = ()
         self.unsettled = 0
         """Files that the last look left to settle."""
         self.tally = Tally()
@@ -85,7 +87,7 @@ class Intake:
         name, files, counts = self._source.name, self._ledger.files, LookCounts()
         look = files.begin_look(name)
         self.unsettled = 0
-        self._uncommitted = frozenset()
+        self._uncommitted = ()
         try:
             self._walk(_Look(look, self._ledger.clock(), counts))
         except ProcessorError as error:
@@ -110,8 +112,8 @@ class Intake:
                     fetched = self._source.fetch(portion)
                     if committing is not None:
                         committing.result()
-                    self._uncommitted = frozenset(portion)
                     committing = recorder.submit(self._record, work, fetched, look)
+                self._uncommitted = work.entries
                 look.counts.disposed += self._dispose(work)
             if committing is not None:
                 committing.result()
@@ -125,9 +127,11 @@ class Intake:
         look.counts.listed += len(refusals)
         self.tally.listed += len(refusals)
         known = self._ledger.files.known(self._source.name, list(refusals))
-        work = _Work()
+        work = _Work(refusals.keys())
         for entry, why in refusals.items():
-            if why is None:
+            if entry in self._uncommitted:
+                look.counts.known += 1  # listed twice by this look; its first time is being recorded right now
+            elif why is None:
                 self._admitted(work, entry, known.get(entry), look)
             else:
                 self._refused(work, Sighting(entry, "ignored", why, known.get(entry)), look)
@@ -143,9 +147,7 @@ class Intake:
             work.sightings.append(sighting)
 
     def _admitted(self, work: _Work, entry: Entry, known: Known | None, look: _Look) -> None:
-        if entry in self._uncommitted:
-            look.counts.known += 1  # listed twice by this look; its first time is being recorded right now
-        elif known is None or known.state in ("ignored", "vanished"):
+        if known is None or known.state in ("ignored", "vanished"):
             work.fetch[entry] = known
         elif known.state == "waiting":
             if self._settled(known):
@@ -239,4 +241,6 @@ def _unfinished(entry: Entry, result: Parsed | Rejection) -> str | None:
 def _plain(entry: Entry) -> Entry:
     """The entry under a name that can be kept and shown; one that is no file is the same whenever it is listed."""
     name = entry.name if unsafe_name(entry.name) is None else shown(entry.name)[:_LONGEST_SHOWN]
-    return Entry(name, entry.size, entry.mtime, regular=True) if entry.regular else Entry(name, 0, 0, regular=False)
+    if not entry.regular:
+        return Entry(name, 0, 0, regular=False)
+    return Entry(name, min(entry.size, _LARGEST), entry.mtime, regular=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from sftpd_processor.errors import InternalError, ProcessorError
 
 logger = logging.getLogger(__name__)
 
 _PAUSE = 5.0  # seconds after a step that failed
+_SHORT_PAUSE = 0.5  # the same, while stopping
 
 
 class Loop:
@@ -101,7 +103,9 @@ class Loop:
         if self._failure is None or str(error) != str(self._failure):
             logger.error("%s: %s", self._name, str(error).removeprefix(f"{self._name}: "))
         self._failure = error
-        if not self._finishing:
+        if self.stopping:
+            time.sleep(_SHORT_PAUSE)  # what is under way must still be brought to its end
+        elif not self._finishing:
             self._stopped.wait(self.pause(error))
         return self._finishing
 

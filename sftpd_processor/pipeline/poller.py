@@ -39,7 +39,7 @@ class Poller(Loop):
         self._failures = 0
         recorded, disposed = self.intake.tally.recorded - before[0], self.intake.tally.disposed - before[1]
         if recorded or disposed:
-            logger.info("%s: %d files recorded, %d disposed of", self._name, recorded, disposed)
+            logger.info("%s: recorded %d, disposed of %d files", self._name, recorded, disposed)
         return self._settle_seconds if self.intake.unsettled else None
 
     def pause(self, error: ProcessorError) -> float:

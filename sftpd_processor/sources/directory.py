@@ -121,18 +121,17 @@ def _entry(item: os.DirEntry[str]) -> Entry | None:
 
 def _read(path: Path, entry: Entry) -> bytes | Miss:
     try:
+        # What was a file when it was listed may be a pipe by now, which would keep us waiting.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            data = file.read(entry.size + 1) if regular else b""
     except OSError as error:
         return _miss(error)
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            data = file.read(entry.size + 1)
-        except OSError as error:
-            return _miss(error)
-    if len(data) == entry.size:
+    if regular and len(data) == entry.size:
         return data
-    grew = "grew" if len(data) > entry.size else "shrank"
-    return Miss("changed", f"it {grew} while it was read; it was listed with {entry.size} bytes")
+    became = "became something else" if not regular else "grew" if len(data) > entry.size else "shrank"
+    return Miss("changed", f"it {became} while it was read; it was listed with {entry.size} bytes")
 
 
 def _miss(error: OSError) -> Miss:

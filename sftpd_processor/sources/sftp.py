@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import threading
 from collections.abc import Iterator, Sequence
 
 import paramiko
@@ -11,8 +12,9 @@ import paramiko
 from sftpd_processor.config.settings import SftpSourceSettings
 from sftpd_processor.errors import SourceRefused, SourceUnavailable
 from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed
-from sftpd_processor.sources.sftp_pipeline import NO_SUCH_FILE, PERMISSION_DENIED, Pipeline, SftpStatus
-from sftpd_processor.sources.ssh import login
+from sftpd_processor.sources.sftp_pipeline import Pipeline
+from sftpd_processor.sources.sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpStatus
+from sftpd_processor.sources.ssh import connected, login
 
 BATCH = 1000
 """Entries handed out at a time: the size of a transaction, and the most bodies held."""
@@ -84,20 +86,33 @@ class SftpSource:
     def _session(self) -> Pipeline:
         if self._pipeline is None:
             self._client = login(self._settings)
-            self._pipeline = self._open(self._client)
+            try:
+                self._pipeline = Pipeline(
+                    self._channel(self._client),
+                    in_flight=self._settings.in_flight,
+                    timeout=self._settings.operation_timeout_seconds,
+                )
+            except BaseException:
+                self.close()
+                raise
         return self._pipeline
 
-    def _open(self, client: paramiko.SSHClient) -> Pipeline:
-        settings = self._settings
-        transport = client.get_transport()
-        if transport is None:
-            raise SourceUnavailable("the server closed the connection")
+    def _channel(self, client: paramiko.SSHClient) -> paramiko.Channel:
+        """A channel to the server's SFTP subsystem; paramiko itself would wait for it for ever."""
+        timeout = self._settings.operation_timeout_seconds
+        late = threading.Timer(timeout, client.close)
+        late.start()
         try:
-            channel = transport.open_session(timeout=settings.operation_timeout_seconds)
+            transport = client.get_transport()
+            channel = transport.open_session(timeout=timeout)
             channel.invoke_subsystem("sftp")
-        except paramiko.SSHException as error:
+        except (paramiko.SSHException, EOFError, OSError, AttributeError) as error:
+            if not connected(client):
+                raise SourceUnavailable(f"the server did not start SFTP within {timeout:g} s, or hung up") from error
             raise SourceRefused(self._where(f"the server offers no SFTP to this account: {error}")) from error
-        return Pipeline(channel, in_flight=settings.in_flight, timeout=settings.operation_timeout_seconds)
+        finally:
+            late.cancel()
+        return channel
 
     def _where(self, text: str) -> str:
         prefix = f"source {self.name}: "

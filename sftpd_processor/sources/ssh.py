@@ -21,6 +21,23 @@ def login(settings: SftpSourceSettings) -> paramiko.SSHClient:
         SourceUnavailable: the server cannot be reached or does not answer in time.
         SourceRefused: its host key is unknown or changed, the login failed, or the private key is unusable.
     """
+    try:
+        key = _private_key(settings)
+        try:
+            client = _connect(settings, key)
+        except paramiko.AuthenticationException:
+            if key is None or settings.password is None:
+                raise
+            # Some servers hang up on paramiko when it goes on to the password in the same connection.
+            client = _connect(settings, None)
+    except Exception as error:
+        raise _explained(error, settings) from error
+    if (transport := client.get_transport()) is not None:
+        transport.set_keepalive(settings.keepalive_seconds)
+    return client
+
+
+def _connect(settings: SftpSourceSettings, key: paramiko.PKey | None) -> paramiko.SSHClient:
     client = paramiko.SSHClient()
     try:
         _trust(client, settings)
@@ -29,7 +46,7 @@ def login(settings: SftpSourceSettings) -> paramiko.SSHClient:
             settings.port,
             settings.username,
             password=settings.password.get_secret_value() if settings.password else None,
-            pkey=_private_key(settings),
+            pkey=key,
             timeout=settings.connect_timeout_seconds,
             banner_timeout=settings.connect_timeout_seconds,
             auth_timeout=settings.connect_timeout_seconds,
@@ -38,17 +55,21 @@ def login(settings: SftpSourceSettings) -> paramiko.SSHClient:
             sock=_BufferedSocket(settings),
             transport_factory=_transport,
         )
-    except BaseException as error:
+    except BaseException:
         client.close()
-        raise _explained(error, settings) from error
-    if (transport := client.get_transport()) is not None:
-        transport.set_keepalive(settings.keepalive_seconds)
+        raise
     return client
 
 
 def open_sftp(settings: SftpSourceSettings) -> paramiko.SFTPClient:
     """A plain SFTP client of a connection of its own, for the few requests where speed does not matter."""
     return login(settings).open_sftp()
+
+
+def connected(client: paramiko.SSHClient) -> bool:
+    """Whether the connection still stands."""
+    transport = client.get_transport()
+    return transport is not None and transport.is_active()
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -94,9 +115,9 @@ def _trust(client: paramiko.SSHClient, settings: SftpSourceSettings) -> None:
     if settings.known_hosts is not None:
         try:
             client.load_host_keys(str(settings.known_hosts))
-        except OSError as error:
+        except (OSError, ValueError, paramiko.SSHException, paramiko.hostkeys.InvalidHostKey) as error:
             raise SourceRefused(
-                f"source {settings.name}: known_hosts {settings.known_hosts} cannot be read: {error.strerror}"
+                f"source {settings.name}: known_hosts {settings.known_hosts} cannot be read: {_said(error)}"
             ) from error
     client.set_missing_host_key_policy(_Pinned(settings))
 
@@ -131,7 +152,7 @@ def _private_key(settings: SftpSourceSettings) -> paramiko.PKey | None:
     )
 
 
-def _explained(error: BaseException, settings: SftpSourceSettings) -> BaseException:
+def _explained(error: Exception, settings: SftpSourceSettings) -> Exception:
     """The same failure in words for the person who must act."""
     where = f"source {settings.name}: {settings.host}:{settings.port}"
     login_as = f"as {settings.username!r}"
@@ -140,6 +161,8 @@ def _explained(error: BaseException, settings: SftpSourceSettings) -> BaseExcept
             return error
         case paramiko.BadHostKeyException():
             return SourceRefused(_changed_key(settings, error.key, error.expected_key))
+        case paramiko.AuthenticationException() if _cut_short(error):
+            return SourceUnavailable(f"{where}: the connection was lost during the login {login_as}")
         case paramiko.AuthenticationException():
             return SourceRefused(
                 f"{where}: the server refused the login {login_as}; check username and {_credentials(settings)}"
@@ -151,6 +174,11 @@ def _explained(error: BaseException, settings: SftpSourceSettings) -> BaseExcept
         case OSError() | EOFError() | paramiko.SSHException():
             return SourceUnavailable(f"{where}: {_said(error)}")
     return error
+
+
+def _cut_short(error: BaseException) -> bool:
+    """paramiko tells a login that was refused and one that never ended by the same class; only its words differ."""
+    return any(words in str(error) for words in ("EOF", "timeout", "shut down"))
 
 
 def _said(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,20 +113,11 @@ class Desk:
 
     def run(self, *arguments: str, timeout: float = 60.0, **environment: str) -> Ran:
         """Run `sftpd-processor -c CONFIG …` to its end."""
-        command = [*COMMAND, "-c", str(self.config), *arguments]
-        environ = self._environment(environment)
-        done = subprocess.run(
-            command, cwd=self.work, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout
-        )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return self._done(["-c", str(self.config), *arguments], environment, timeout)
 
     def bare(self, *arguments: str, **environment: str) -> Ran:
         """Run `sftpd-processor …` without naming a configuration."""
-        done = subprocess.run(
-            [*COMMAND, *arguments], cwd=self.work, env=self._environment(environment), stdin=subprocess.DEVNULL,
-            capture_output=True, timeout=60,
-        )  # fmt: skip
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return self._done(arguments, environment, 60.0)
 
     def start(self, *arguments: str) -> Running:
         """Start `sftpd-processor -c CONFIG …`; it is killed at the end of the test if it still runs."""
@@ -177,6 +168,14 @@ class Desk:
         for running in self._running:
             running.process.kill()
             running.process.wait()
+
+    def _done(self, arguments: Sequence[str], environment: dict[str, str], timeout: float) -> Ran:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=self.work, env=self._environment(environment), stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def _copies(self, room: str) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.state / room).rglob("*") if path.is_file()}

@@ -26,7 +26,7 @@ def test_the_main_job_on_postgresql(desk: Desk, openssh: ServedFolder, postgres_
     )
     ran = desk.run("once")
     assert ran.code == 3, ran.err
-    assert "303 files recorded; 300 accepted, 1 duplicate, 1 invalid, 1 conflict" in ran.out
+    assert "303 files recorded (300 accepted, 1 duplicate, 1 invalid, 1 conflict)" in ran.out
     assert len(set(desk.keys())) == len(desk.keys()) == 300
     assert openssh.names() == []
     assert not (desk.state / "ledger.db").exists()

@@ -71,7 +71,7 @@ def test_the_quick_start_works(newcomer: ServedFolder) -> None:
         assert done.returncode == 0, (command, done.stderr)
         said += done.stdout
     assert newcomer.server.host_key_fingerprint in said
-    assert "20 files recorded; 20 accepted" in said
+    assert "20 files recorded (20 accepted)" in said
     assert len(Path("events.jsonl").read_text().splitlines()) == 20
     assert newcomer.names() == ["processed"]
     assert sorted(path.name for path in (newcomer.folder / "processed").iterdir()) == sorted(files)

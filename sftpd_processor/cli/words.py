@@ -1,0 +1,22 @@
+"""How numbers and times are said to people and written as JSON."""
+
+from __future__ import annotations
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(counts: dict[str, int]) -> str:
+    """`266 accepted, 12 duplicate`: those that are not zero; empty when all are."""
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+
+
+def iso(micros: int | None) -> str | None:
+    """The ledger's time in ISO 8601, UTC."""
+    if micros is None:
+        return None
+    from sftpd_processor.ledger.records import moment
+
+    return moment(micros).isoformat(timespec="milliseconds")

@@ -1,0 +1,212 @@
+"""The ledger's tables: made at once or by migrations, and what is said when they are not ours to use."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+
+from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
+from sftpd_processor.ledger import database
+from sftpd_processor.ledger.ledger import Ledger
+from sftpd_processor.ledger.schema import REVISION, metadata
+from tests.ledger_samples import database_url, event, opened, record, rows, sqlite_url
+
+_NEXT = '''
+"""A later migration."""
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade() -> None:
+    op.add_column("files", sa.Column("note", sa.Text()))
+'''
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind."""
+    return database_url(request)
+
+
+def _script(connection: Connection | None = None, folder: Path = database.MIGRATIONS) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgraded(engine: Engine) -> None:
+    with engine.begin() as connection:
+        command.upgrade(_script(connection), "head")
+
+
+def _described(engine: Engine) -> dict[str, dict[str, Any]]:
+    """All that the database itself says of its tables, but for Alembic's own."""
+    inspector = inspect(engine)
+    questions = {
+        "columns": inspector.get_columns,
+        "key": inspector.get_pk_constraint,
+        "unique": inspector.get_unique_constraints,
+        "indexes": inspector.get_indexes,
+        "foreign": inspector.get_foreign_keys,
+        "checks": inspector.get_check_constraints,
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for table in sorted(set(inspector.get_table_names()) - {"alembic_version"}):
+        found[table] = {what: _plain(ask(table)) for what, ask in questions.items()}
+    return found
+
+
+def _plain(answer: Any) -> Any:
+    if isinstance(answer, list):
+        return sorted((_plain(item) for item in answer), key=str)
+    if isinstance(answer, dict):
+        return {key: _plain(value) for key, value in answer.items()}
+    return str(answer)
+
+
+def test_migrations_make_the_tables_of_the_schema(url: str) -> None:
+    """`alembic upgrade head` on an empty database gives what `create_all` gives, down to the names and predicates."""
+    engine = create_engine(url)
+    _upgraded(engine)
+    migrated = _described(engine)
+    with engine.begin() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(text(f"DROP TABLE {table.name}"))
+        metadata.create_all(connection)
+    created = _described(engine)
+    engine.dispose()
+    assert set(migrated) == set(metadata.tables)
+    assert migrated == created
+    partial = {index["name"] for table in migrated.values() for index in table["indexes"] if "_where" in str(index)}
+    assert partial == {"files_unarchived", "files_waiting", "deliveries_pending", "deliveries_open"}
+
+
+def test_a_ledger_made_by_migrations_works(url: str) -> None:
+    """A ledger whose tables were made by the migrations is complete: it records, also from the first batch on."""
+    engine = create_engine(url)
+    _upgraded(engine)
+    engine.dispose()
+    with opened(url) as ledger:
+        record(ledger, ("1.json", event()))
+        assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
+
+
+def test_the_last_migration_is_the_schemas_revision() -> None:
+    """`schema.REVISION` is the only head of the migrations."""
+    assert ScriptDirectory.from_config(_script()).get_heads() == [REVISION]
+
+
+def test_a_ledger_is_opened_again(url: str) -> None:
+    """Opening a ledger that exists leaves what is in it."""
+    with opened(url) as ledger:
+        record(ledger, ("1.json", event()))
+    with opened(url) as ledger:
+        assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
+    assert rows(url, "SELECT version_num FROM alembic_version") == [(REVISION,)]
+
+
+def test_an_older_ledger_is_migrated(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger of an older revision is led to the newest when it is opened, and keeps what is in it."""
+    with opened(url) as ledger:
+        record(ledger, ("1.json", event()))
+    folder = tmp_path / "100% migrations"  # a percent sign means something to Alembic's configuration
+    shutil.copytree(database.MIGRATIONS, folder)
+    (folder / "versions" / "0002_note.py").write_text(_NEXT)
+    monkeypatch.setattr(database, "MIGRATIONS", folder)
+    monkeypatch.setattr(database, "REVISION", "0002")
+    with opened(url) as ledger:
+        assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert rows(url, "SELECT name, note FROM files") == [("1.json", None)]
+
+
+def test_a_failed_migration_leaves_the_ledger_as_it_was(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that breaks in its middle changes nothing: neither the tables nor the revision."""
+    with opened(url) as ledger:
+        record(ledger, ("1.json", event()))
+    folder = tmp_path / "migrations"
+    shutil.copytree(database.MIGRATIONS, folder)
+    (folder / "versions" / "0002_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
+    monkeypatch.setattr(database, "MIGRATIONS", folder)
+    monkeypatch.setattr(database, "REVISION", "0002")
+    with pytest.raises(RuntimeError, match="broken"), opened(url):
+        pass
+    engine = create_engine(url)
+    assert "note" not in {column["name"] for column in inspect(engine).get_columns("files")}
+    engine.dispose()
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+def test_a_newer_ledger_is_refused(url: str) -> None:
+    """A ledger of a revision not known here is not touched, and the message says what to install."""
+    with opened(url):
+        pass
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+    engine.dispose()
+    with pytest.raises(LedgerUnusable, match=r"newer version.*0999.*install"), opened(url):
+        pass
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A file of something else in the ledger's place is named, and left as it was."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"these are not the pages of a database " * 100)
+    url = sqlite_url(tmp_path)
+    with pytest.raises(LedgerUnusable, match=r"ledger\.db cannot be used: file is not a database"), opened(url):
+        pass
+    assert path.read_bytes().startswith(b"these are not")
+
+
+def test_a_database_of_something_else_is_refused(url: str) -> None:
+    """A database with a table of ours by name that another program made is not taken for a ledger."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE files (path TEXT)"))
+    engine.dispose()
+    with pytest.raises(LedgerUnusable), opened(url):
+        pass
+
+
+def test_two_machines_may_open_an_empty_database_at_once(url: str) -> None:
+    """Of several that open an empty database at the same time one makes the tables, and all can use them."""
+    with ThreadPoolExecutor(4) as pool:
+        ledgers = [Ledger(url) for _ in range(4)]
+        try:
+            for opening in [pool.submit(ledger.open) for ledger in ledgers]:
+                opening.result()
+        finally:
+            for ledger in ledgers:
+                ledger.close()
+    assert rows(url, "SELECT version_num FROM alembic_version") == [(REVISION,)]
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """A ledger in a folder that does not exist cannot be opened, and the message names it."""
+    url = sqlite_url(tmp_path / "gone")
+    with pytest.raises(LedgerUnavailable, match=r"gone/ledger\.db cannot be used now"), opened(url):
+        pass
+
+
+def test_an_unreachable_database_does_not_show_its_password() -> None:
+    """A PostgreSQL that does not answer is `LedgerUnavailable`, and the password in its URL stays hidden."""
+    url = "postgresql+psycopg://acme:hunter2-Zx81@127.0.0.1:1/ledger?connect_timeout=2"
+    with pytest.raises(LedgerUnavailable) as caught, opened(url):
+        pass
+    assert "127.0.0.1" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
