@@ -59,9 +59,8 @@ class Crew:
     def hungry(self) -> bool:
         """Whether it can start on more work at once."""
         with self._lock:
-            self._lost = {worker for worker in self._lost if worker.thread.is_alive()}
             free = self._idle > 0 or len(self._workers) < self._size
-            return not self._todo and free and len(self._lost) < _MOST_LOST * self._size
+            return not self._todo and free and not self._too_many_lost()
 
     @property
     def busy(self) -> bool:
@@ -102,8 +101,7 @@ class Crew:
     def recall(self) -> None:
         """Give back all that was not begun."""
         with self._lock:
-            while self._todo:
-                self._results.extend((claim, None) for claim in self._todo.popleft())
+            self._give_back()
 
     def close(self) -> None:
         """Let the threads end when they are done with what they do."""
@@ -169,12 +167,21 @@ class Crew:
                 worker.lost = True
                 self._workers.discard(worker)
                 self._lost.add(worker)
-                self._results.extend(
-                    (claim, self._late()) for claim in worker.chunk[worker.at : worker.at + worker.size]
-                )
+                late = worker.chunk[worker.at : worker.at + worker.size]
+                self._results.extend((claim, self._late()) for claim in late)
                 self._results.extend((claim, None) for claim in worker.chunk[worker.at + worker.size :])
-                if self._todo:
-                    self._hire()
+            if self._too_many_lost():
+                self._give_back()
+            elif self._todo and len(self._workers) < self._size:
+                self._hire()
+
+    def _too_many_lost(self) -> bool:
+        self._lost = {worker for worker in self._lost if worker.thread.is_alive()}
+        return len(self._lost) >= _MOST_LOST * self._size
+
+    def _give_back(self) -> None:
+        while self._todo:
+            self._results.extend((claim, None) for claim in self._todo.popleft())
 
     def _late(self) -> Outcome:
         return Outcome("retry", f"it did not return within {self._timeout:g} s")

@@ -65,7 +65,7 @@ def test_json(desk: Desk) -> None:
     put(desk.folder / "in", {"late.txt": b""})
     ran = desk.run("status", "--json")
     assert ran.code == 0
-    assert set(ran.data) == {"state", "sources", "handlers", "quarantine", "waiting"}
+    assert set(ran.data) == {"state", "sources", "handlers", "quarantine", "waiting", "dead"}
     source = ran.data["sources"]["local"]
     assert source["listed"] == source["recorded"] + source["waiting"] + source["ignored"] + source["vanished"] == 12
     assert source["verdicts"] == {"accepted": 8, "duplicate": 1, "invalid": 1, "conflict": 1}
