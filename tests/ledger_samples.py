@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,10 @@ class Site:
 
     def restart(self, **changes: Any) -> None:
         """A new intake on the same ledger, as after a crash."""
-        self.intake = Intake(self.source, settings(**changes), self.ledger, wanting, self.told.append)
+        self.intake = Intake(self.source, settings(**changes), self.ledger, wanting, self._tell)
+
+    def _tell(self, recorded: Recorded) -> None:
+        self.told.append(replace(recorded, unarchived=[]))  # a list of all bodies would not be let go of
 
     def poll(self, *, after: float = 0) -> LookCounts:
         """Poll once, `after` so many seconds; returns the balance of the last look."""

@@ -30,8 +30,7 @@ _known = TypeAdapter[KnownEvent](Annotated[KnownEvent, Field(discriminator="type
 _unknown = TypeAdapter(UnknownEvent).validator.validate_json
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedEvent:
+class ParsedEvent(NamedTuple):
     """One event, its JSON text, its identity, and its place among the events of the file (from 0).
 
     `body` is as sent, without what stood around it; members of an array are written anew.
@@ -43,8 +42,7 @@ class ParsedEvent:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What a file holds. `lines`: read as JSON Lines, so it is only complete once the file has settled."""
 
     events: tuple[ParsedEvent, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +94,13 @@ class Database:
             raise LedgerUnusable(f"the ledger {self.label} cannot be used: {_said(error)}") from error
 
 
-def within(rows: CursorResult[Any], size: Callable[[Row[Any]], int]) -> list[Row[Any]]:
-    """The first of `rows` that fit into memory together; at least one."""
+def within(rows: CursorResult[Any], column: int) -> list[Row[Any]]:
+    """The first of `rows` whose values in `column` fit into memory together; at least one."""
     taken: list[Row[Any]] = []
     total = 0
     for part in rows.partitions(100):
         for row in part:
-            total += size(row)
+            total += len(row[column])
             if taken and total > _MOST_BYTES:
                 rows.close()
                 return taken

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Select, exists, func, or_, select, text, update
 
-from sftpd_processor.ledger.bulk import update_rows
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Claim, Clock, Settlement
 from sftpd_processor.ledger.schema import OPEN, PENDING, deliveries, events, files
@@ -15,6 +14,8 @@ from sftpd_processor.ledger.schema import OPEN, PENDING, deliveries, events, fil
 _RUNNING = text("deliveries.state = 'running'")  # constants in the text, so that the partial indexes are used
 _EARLIER = deliveries.alias("earlier")
 _EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
+
+_BODY = Claim._fields.index("body")
 
 
 class Deliveries:
@@ -50,22 +51,24 @@ class Deliveries:
         with self._database.write() as connection:
             self._database.one_at_a_time(connection, f"claims of {handler}")
             due = connection.execute(self._due(handler, ordered=ordered).limit(limit))
-            rows = within(due, lambda row: len(row.body))
+            rows = within(due, _BODY)
             taken = deliveries.c.id.in_([row[0] for row in rows])
             connection.execute(
                 update(deliveries).where(taken).values(state="running", attempts=deliveries.c.attempts + 1)
             )
-        return [Claim(*tuple(row)) for row in rows]
+        return [Claim._make(row) for row in rows]
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
-        """Write how attempts ended."""
+        """Write how attempts ended; those that ended alike in one statement."""
         at = self._clock()
-        rows = [
-            (number, state, attempts, due_at, detail, None if state == "pending" else at)
-            for number, state, attempts, due_at, detail in settlements
-        ]
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for number, *ending in settlements:
+            alike.setdefault(tuple(ending), []).append(number)
         with self._database.write() as connection:
-            update_rows(connection, deliveries, ("state", "attempts", "due_at", "detail", "settled_at"), rows)
+            for (state, attempts, due_at, detail), numbers in alike.items():
+                ending = {"state": state, "attempts": attempts, "due_at": due_at, "detail": detail}
+                ending["settled_at"] = None if state == "pending" else at
+                connection.execute(update(deliveries).where(deliveries.c.id.in_(numbers)).values(ending))
 
     def next_due(self, handler: str, after: int) -> int | None:
         """When the next delivery of `handler` becomes due, later than `after` (microseconds); None without any."""

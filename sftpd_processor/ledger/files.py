@@ -19,6 +19,8 @@ _KNOWN = """
     SELECT name, size, mtime, id, state, first_seen, look, occurrence, sha256, disposed_at, reason FROM files
     WHERE source = ? AND mtime BETWEEN ? AND ? AND name IN (*) ORDER BY occurrence"""
 
+_RAW = Unarchived._fields.index("raw")
+
 
 class Files:
     """Verbs about files."""
@@ -58,9 +60,9 @@ class Files:
         found: dict[Entry, Known] = {}
         with self._database.read() as connection:
             rows = select_in(connection, _KNOWN, (source, min(times), max(times)), [entry.name for entry in entries])
-        for name, size, mtime, *rest in rows:
-            if (entry := asked.get((name, size, mtime))) is not None:
-                found[entry] = Known(*rest)  # the highest occurrence comes last
+        for row in rows:
+            if (entry := asked.get(row[:3])) is not None:
+                found[entry] = Known._make(row[3:])  # the highest occurrence comes last
         return found
 
     def disposed(self, done: Iterable[tuple[int, str]]) -> None:
@@ -86,7 +88,7 @@ class Files:
         )
         with self._database.read() as connection:
             rows = connection.execution_options(stream_results=True).execute(statement)
-            return [Unarchived(*tuple(row)) for row in within(rows, lambda row: len(row.raw))]
+            return [Unarchived._make(row) for row in within(rows, _RAW)]
 
     def archived(self, done: Iterable[tuple[int, str]]) -> None:
         """Note where local copies were written: (number, path relative to the state folder)."""

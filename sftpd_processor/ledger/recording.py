@@ -15,7 +15,7 @@ from sftpd_processor.events.identity import canonical, conversation_key
 from sftpd_processor.events.parse import ParsedEvent, Rejection
 from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting
+from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting, Unarchived
 from sftpd_processor.ledger.schema import contents, counters, deliveries, events, files, repeats
 
 Wanting = Callable[[str], Iterable[str]]
@@ -39,6 +39,7 @@ class _File:
 
     id: int
     arrival: Arrival
+    sha256: str
     repeats: int = 0
     conflicts: list[tuple[int, str]] | None = None
     """Position in the file, and the file that brought the event first."""
@@ -51,6 +52,7 @@ class _Event(NamedTuple):
     created: float
     file: _File
     parsed: ParsedEvent
+    conversation: str | None
 
 
 class Recorder:
@@ -81,14 +83,15 @@ class _Recording:
         self._forget_sightings()
         found = [(arrival, parsed) for arrival in arrivals for parsed in _events_of(arrival)]
         first = self._numbers(len(arrivals) + len(sightings) + len(found))
-        taken = [_File(number, arrival) for number, arrival in enumerate(arrivals, first)]
+        taken = [_File(n, arrival, sha256(arrival.raw).hexdigest()) for n, arrival in enumerate(arrivals, first)]
         # Rows of events refer to rows of files, so files go in first, and the verdicts of those with repeats follow.
         self._write_files(taken)
         self._write_sightings(first + len(taken))
         new = self._write_events(taken, first + len(taken) + len(sightings))
         self._correct_verdicts(taken)
         handlers = self._write_deliveries(new, wanting)
-        return Recorded(dict(Counter(map(_verdict, taken))), len(new), handlers)
+        copies = [self._unarchived(file) for file in taken]
+        return Recorded(dict(Counter(copy.verdict for copy in copies)), len(new), handlers, copies)
 
     def _numbers(self, count: int) -> int:
         """The first of `count` numbers. The row is locked until the commit: numbers follow the order of commits."""
@@ -102,25 +105,33 @@ class _Recording:
             self._connection.execute(delete(files).where(files.c.id.in_(old)))
 
     def _write_files(self, taken: list[_File]) -> None:
-        insert_rows(self._connection, files, _FILE, [self._file(file.id, file.arrival) for file in taken])
+        insert_rows(self._connection, files, _FILE, [self._file(file) for file in taken])
         insert_rows(self._connection, contents, ("file_id", "raw"), [(file.id, file.arrival.raw) for file in taken])
 
-    def _file(self, number: int, arrival: Arrival) -> tuple[Any, ...]:
-        batch, (name, size, mtime, _), known, result = self._batch, arrival.entry, arrival.known, arrival.result
+    def _file(self, file: _File) -> tuple[Any, ...]:
+        batch, (entry, _, result, known) = self._batch, file.arrival
+        name, size, mtime, _ = entry
         invalid = isinstance(result, Rejection)
         again = known is not None and known.state == "recorded"
         return (
-            number, batch.source, name, mtime, size,
+            file.id, batch.source, name, mtime, size,
             0 if known is None else known.occurrence + again,
             "recorded",
             "invalid" if invalid else "accepted",
-            _faults(result) if isinstance(result, Rejection) else None,
+            _reason(file),
             batch.origin, batch.look,
             self._now if known is None or again else known.first_seen,
             self._now,
-            sha256(arrival.raw).hexdigest(),
+            file.sha256,
             0 if isinstance(result, Rejection) else len(result.events),
             0,
+        )  # fmt: skip
+
+    def _unarchived(self, file: _File) -> Unarchived:
+        name, size, mtime, _ = file.arrival.entry
+        return Unarchived(
+            file.id, self._batch.source, name, mtime, size, _verdict(file), _reason(file), self._batch.origin,
+            self._now, file.sha256, file.arrival.raw,
         )  # fmt: skip
 
     def _write_sightings(self, first: int) -> None:
@@ -145,7 +156,7 @@ class _Recording:
         """Insert the events; those that the ledger holds already become repeats. Returns the new ones."""
         found = [(_created(file, parsed), file, parsed) for file in taken for parsed in _events_of(file.arrival)]
         found.sort(key=_order)
-        numbered = [_Event(number, *each) for number, each in enumerate(found, first)]
+        numbered = [_Event(n, *each, conversation_key(each[2].event)) for n, each in enumerate(found, first)]
         rows = [self._event(event) for event in numbered]
         insert_rows(self._connection, events, _EVENT, rows, ignore=True)
         new = self._inserted(first, len(rows))
@@ -161,7 +172,7 @@ class _Recording:
     def _event(self, event: _Event) -> tuple[Any, ...]:
         batch, parsed = self._batch, event.parsed
         return (
-            event.id, batch.organisation, parsed.identity, parsed.event.type, conversation_key(parsed.event),
+            event.id, batch.organisation, parsed.identity, parsed.event.type, event.conversation,
             event.file.id, parsed.position, batch.time_zone,
             None if parsed.event.date_created is None else int(event.created * 1_000_000),
             self._now, parsed.body,
@@ -195,20 +206,19 @@ class _Recording:
         return found
 
     def _correct_verdicts(self, taken: list[_File]) -> None:
-        rows = [(file.id, _verdict(file), file.repeats, _conflicts(file.conflicts)) for file in taken if file.repeats]
+        rows = [(file.id, _verdict(file), file.repeats, _reason(file)) for file in taken if file.repeats]
         update_rows(self._connection, files, ("verdict", "repeats", "reason"), rows)
 
     def _write_deliveries(self, new: list[_Event], wanting: Wanting) -> frozenset[str]:
         rows = [
-            (event.id, handler, self._lane(event.parsed), "pending", 0, self._now)
+            (event.id, handler, self._lane(event.conversation), "pending", 0, self._now)
             for event in new
             for handler in wanting(event.parsed.event.type)
         ]
         insert_rows(self._connection, deliveries, _DELIVERY, rows)
         return frozenset(row[1] for row in rows)
 
-    def _lane(self, parsed: ParsedEvent) -> str | None:
-        conversation = conversation_key(parsed.event)
+    def _lane(self, conversation: str | None) -> str | None:
         return None if conversation is None else f"{self._batch.organisation}/{conversation}"
 
 
@@ -236,14 +246,19 @@ def _order(found: tuple[float, _File, ParsedEvent]) -> tuple[float, int, str, in
     return created, file.arrival.entry.mtime, file.arrival.entry.name, parsed.position
 
 
+def _reason(file: _File) -> str | None:
+    """Why the file belongs into quarantine, as JSON; None when it does not."""
+    if isinstance(file.arrival.result, Rejection):
+        return _faults(file.arrival.result)
+    return _conflicts(file.conflicts) if file.conflicts else None
+
+
 def _faults(rejection: Rejection) -> str:
     faults = [{"where": fault.where, "why": fault.why} for fault in rejection.faults]
     return json.dumps({"faults": faults, "total": rejection.total})
 
 
-def _conflicts(found: list[tuple[int, str]] | None) -> str | None:
-    if not found:
-        return None
+def _conflicts(found: list[tuple[int, str]]) -> str:
     why = "has the identity of an event recorded before, but other content"
     faults = [{"where": f"event {at + 1}", "why": why, "recorded_from": file} for at, file in found[:20]]
     return json.dumps({"faults": faults, "total": len(found)})

@@ -39,8 +39,7 @@ class Known(NamedTuple):
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """One file read whole, with what is in it. `known` is its earlier row: a sighting, or the same file come back."""
 
     entry: Entry
@@ -49,8 +48,7 @@ class Arrival:
     known: Known | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """One file that was listed but not taken, and why."""
 
     entry: Entry
@@ -72,15 +70,6 @@ class Batch:
     sightings: list[Sighting] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Recorded:
-    """What became of a batch: files by verdict, new events, and the handlers that got deliveries."""
-
-    verdicts: dict[str, int] = field(default_factory=dict)
-    events: int = 0
-    handlers: frozenset[str] = frozenset()
-
-
 class Unarchived(NamedTuple):
     """A recorded file whose local copy is still to be written."""
 
@@ -95,6 +84,16 @@ class Unarchived(NamedTuple):
     recorded_at: int
     sha256: str
     raw: bytes
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What became of a batch: files by verdict, new events, the handlers that got deliveries, copies to be written."""
+
+    verdicts: dict[str, int] = field(default_factory=dict)
+    events: int = 0
+    handlers: frozenset[str] = frozenset()
+    unarchived: list[Unarchived] = field(default_factory=list)
 
 
 class Claim(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ BATCH = 1000
 _REASON = ".reason.json"
 _LONGEST_NAME = 255
 _DAY = 86_400_000_000  # microseconds
+_MOST_OFFERED = 2  # batches
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC
 _ADVICE = {
     "invalid": "Nothing of this file was handed to a handler. If it should have been readable, show it to whoever runs "
@@ -46,8 +48,13 @@ class Archive:
         self._ledger = ledger
 
     def step(self) -> int:
-        """Write up to one batch of copies that are missing; returns how many. Raises `TransientError`."""
+        """Write up to one batch of the copies that the ledger says are missing; returns how many."""
         files = self._ledger.files.unarchived(BATCH)
+        self.write(files)
+        return len(files)
+
+    def write(self, files: Sequence[Unarchived]) -> None:
+        """Write the copies of `files`, and mark them as written. Raises `TransientError`."""
         try:
             with ExitStack() as opened:
                 done = self._write(files, opened)
@@ -57,7 +64,6 @@ class Archive:
                 "bytes are in the ledger"
             ) from error
         self._ledger.files.archived(done)
-        return len(done)
 
     def _write(self, files: Sequence[Unarchived], opened: ExitStack) -> list[tuple[int, str]]:
         folders: dict[tuple[bool, str, int], _Folder] = {}
@@ -143,9 +149,18 @@ class Archivist(Loop):
     def __init__(self, archive: Archive) -> None:
         super().__init__("archive")
         self._archive = archive
+        self._offered: deque[list[Unarchived]] = deque(maxlen=_MOST_OFFERED)
+
+    def offer(self, files: list[Unarchived]) -> None:
+        """Files just recorded, so that they need not be read again. What is forgotten here is found in the ledger."""
+        self._offered.append(files)
+        self.wake()
 
     def step(self) -> float | None:
         """Write a batch of copies."""
+        if self._offered:
+            self._archive.write(self._offered.popleft())
+            return 0
         return 0 if self._archive.step() else None
 
 

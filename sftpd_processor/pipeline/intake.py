@@ -29,6 +29,7 @@ _MOST_LOOKS = 1000  # in one poll: a server that says "deleted" and does not wou
 _LINES = (".jsonl", ".ndjson")
 _LONGEST_SHOWN = 300
 _LARGEST = 2**63 - 1  # that a database can hold; a server may claim more
+_MOST_FRESH = 50_000  # files remembered from one look to the next
 _MOST_BYTES = 16 << 20  # read before they are committed
 
 
@@ -65,6 +66,7 @@ class Intake:
         self._disposal = Disposal(source, settings, ledger)
         self._stopped = False
         self._uncommitted: Collection[Entry] = ()
+        self._fresh: dict[Entry, Known] = {}
         self.unsettled = 0
         """Files that the last look left to settle."""
         self.tally = Tally()
@@ -74,6 +76,7 @@ class Intake:
 
         Raises what the source and the ledger raise; everything recorded until then stays recorded.
         """
+        self._fresh.clear()
         for _ in range(_MOST_LOOKS):
             counts = self._look()
             if self._stopped or not (counts.recorded or counts.disposed):
@@ -126,7 +129,7 @@ class Intake:
             refusals[entry if why is None else _plain(entry)] = why
         look.counts.listed += len(refusals)
         self.tally.listed += len(refusals)
-        known = self._ledger.files.known(self._source.name, list(refusals))
+        known = self._known(refusals)
         work = _Work(refusals.keys())
         for entry, why in refusals.items():
             if entry in self._uncommitted:
@@ -136,6 +139,11 @@ class Intake:
             else:
                 self._refused(work, Sighting(entry, "ignored", why, known.get(entry)), look)
         return work
+
+    def _known(self, entries: Iterable[Entry]) -> dict[Entry, Known]:
+        """What the ledger knows of them; what this poll has recorded itself need not be asked for again."""
+        known = {entry: self._fresh[entry] for entry in entries if entry in self._fresh}
+        return known | self._ledger.files.known(self._source.name, [entry for entry in entries if entry not in known])
 
     def _refused(self, work: _Work, sighting: Sighting, look: _Look) -> None:
         state = sighting.known.state if sighting.known else None
@@ -169,6 +177,8 @@ class Intake:
 
     def _dispose(self, work: _Work) -> int:
         done = self._disposal.dispose(work.dispose)
+        for entry, _ in work.dispose:
+            self._fresh.pop(entry, None)
         self.tally.disposed += done
         return done
 
@@ -185,9 +195,18 @@ class Intake:
         if not (batch.arrivals or batch.sightings):
             return
         recorded = self._ledger.record(batch, self._wanting)
+        self._remember(batch, recorded)
         look.count(batch)
         self.tally.count(recorded)
         self._tell(recorded)
+
+    def _remember(self, batch: Batch, recorded: Recorded) -> None:
+        if len(self._fresh) < _MOST_FRESH:
+            for arrival, file in zip(batch.arrivals, recorded.unarchived, strict=True):
+                if arrival.known is None:
+                    self._fresh[arrival.entry] = Known(
+                        file.id, "recorded", file.recorded_at, batch.look, 0, file.sha256, None, None
+                    )
 
     def _parse(self, batch: Batch, entry: Entry, content: bytes | Miss, known: Known | None) -> None:
         if isinstance(content, Miss):

@@ -79,6 +79,8 @@ def variant(name: str, suffix: str, turn: int, longest: int = 255) -> str:
     Turn 0 is the name itself. What comes before the suffix is shortened, on a character boundary, so that the
     result takes at most `longest` bytes: file systems allow 255.
     """
+    if turn == 0 and 4 * len(name) <= longest:
+        return name
     stem, dot, ending = name.rpartition(".")
     if not stem or len(ending.encode()) > _LONGEST_ENDING:
         stem, dot, ending = name, "", ""
