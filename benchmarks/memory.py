@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.drain import BenchmarkError, check, fast_server, fill
+from benchmarks.drain import FAST, BenchmarkError, check, fast_server, fill
 from benchmarks.peers import PEERS, Job
 from sftpd_processor.testing.servers import ThrowAwayServer
 
@@ -37,7 +37,7 @@ def peak_bytes(command: list[str], log: Path) -> tuple[int, float]:
 def measure(server: ThrowAwayServer, count: int) -> tuple[int, float]:
     """Drain `count` files, and check that all arrived."""
     remote = Path(tempfile.mkdtemp(prefix="remote-", dir=server.root))
-    work = Path(tempfile.mkdtemp(prefix="sftpd-processor-bench-"))
+    work = Path(tempfile.mkdtemp(prefix="sftpd-processor-bench-", dir=FAST))
     try:
         job = Job(server, server.port, remote, work)
         wanted = fill(remote, count)

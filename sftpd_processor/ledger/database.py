@@ -24,7 +24,7 @@ _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # each commit is on the disk when it returns
     "PRAGMA foreign_keys = ON",
-    "PRAGMA cache_size = -32000",  # KiB
+    "PRAGMA cache_size = -8000",  # KiB
     "PRAGMA wal_autocheckpoint = 4000",  # pages
 )
 

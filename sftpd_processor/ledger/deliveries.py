@@ -66,9 +66,13 @@ class Deliveries:
             alike.setdefault(tuple(ending), []).append(number)
         with self._database.write() as connection:
             for (state, attempts, due_at, detail), numbers in alike.items():
-                ending = {"state": state, "attempts": attempts, "due_at": due_at, "detail": detail}
-                ending["settled_at"] = None if state == "pending" else at
-                connection.execute(update(deliveries).where(deliveries.c.id.in_(numbers)).values(ending))
+                statement = update(deliveries).where(deliveries.c.id.in_(numbers))
+                settled_at = None if state == "pending" else at
+                connection.execute(
+                    statement.values(
+                        state=state, attempts=attempts, due_at=due_at, detail=detail, settled_at=settled_at
+                    )
+                )
 
     def next_due(self, handler: str, after: int) -> int | None:
         """When the next delivery of `handler` becomes due, later than `after` (microseconds); None without any."""

@@ -29,7 +29,7 @@ _MOST_LOOKS = 1000  # in one poll: a server that says "deleted" and does not wou
 _LINES = (".jsonl", ".ndjson")
 _LONGEST_SHOWN = 300
 _LARGEST = 2**63 - 1  # that a database can hold; a server may claim more
-_MOST_FRESH = 50_000  # files remembered from one look to the next
+_MOST_FRESH = 20_000  # files remembered from one look to the next
 _MOST_BYTES = 16 << 20  # read before they are committed
 
 
