@@ -168,11 +168,11 @@ class SftpSourceSettings(SourceBase):
     )
     keepalive_seconds: Seconds = Field(30, description="How often an idle connection is kept alive.", examples=[30])
     in_flight: Whole = Field(
-        128,
+        256,
         ge=1,
         le=1024,
         description="The most requests on their way at once; fewer are used when the server refuses.",
-        examples=[128],
+        examples=[256],
     )
     reconnect_max_seconds: Seconds = Field(
         300,

@@ -70,6 +70,12 @@ class SftpSource:
 
     def close(self) -> None:
         """Disconnect."""
+        with contextlib.suppress(SourceUnavailable):
+            if self._pipeline is not None:
+                self._pipeline.close()
+        self._drop()
+
+    def _drop(self) -> None:
         client, self._client, self._pipeline = self._client, None, None
         if client is not None:
             client.close()
@@ -80,7 +86,7 @@ class SftpSource:
         try:
             yield self._session()
         except SourceUnavailable as error:
-            self.close()
+            self._drop()
             raise SourceUnavailable(self._where(str(error))) from error
 
     def _session(self) -> Pipeline:
@@ -93,7 +99,7 @@ class SftpSource:
                     timeout=self._settings.operation_timeout_seconds,
                 )
             except BaseException:
-                self.close()
+                self._drop()
                 raise
         return self._pipeline
 

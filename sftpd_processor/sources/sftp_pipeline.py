@@ -26,6 +26,7 @@ from sftpd_processor.sources.sftp_wire import SftpStatus
 
 _SPOKEN = 3  # the protocol's version
 _FIRST_WINDOW = 8
+_FAREWELL = 2.0  # seconds
 _LONGEST_ANSWER = 1 << 20
 
 Reply = Callable[[int, bytes], None]
@@ -74,7 +75,7 @@ class Pipeline:
                 yield entries
         finally:
             listing.close()
-        self._finish_closing()
+        self._flush()
 
     def fetch(self, folder: str, entries: Sequence[Entry]) -> list[tuple[Entry, bytes | Miss]]:
         """Read each file of `folder` whole; one that is not as long as it was listed has `changed`."""
@@ -138,7 +139,7 @@ class Pipeline:
         self._outgoing.append(wire.HEAD.pack(len(body) + 5, kind, number) + body)
 
     def post_close(self, handle: bytes) -> None:
-        """Queue a CLOSE; its answer is only waited for before the session is left idle."""
+        """Queue a CLOSE; its answer is only waited for by `close`."""
         self._closing += 1
         self.post(wire.CLOSE, handle, self._closed)
 
@@ -151,6 +152,12 @@ class Pipeline:
                 self._receive(deadline)
         except struct.error:
             raise wire.garbage("a message shorter than it says") from None
+
+    def close(self) -> None:
+        """Wait a moment until the server has closed every file; hanging up earlier would leave that to it."""
+        self._timeout = min(self._timeout, _FAREWELL)
+        while self._closing:
+            self.pump()
 
     def finished(self) -> None:
         """A job ended; the window may grow: fast until the server first refuses, then by one for each window."""
@@ -186,14 +193,10 @@ class Pipeline:
                 self._todo.popleft().start()
             if self._active:
                 self.pump()
-        self._finish_closing()
+        self._flush()
 
     def _closed(self, _kind: int, _body: bytes) -> None:
         self._closing -= 1
-
-    def _finish_closing(self) -> None:
-        while self._closing:
-            self.pump()
 
     def _greet(self) -> None:
         self._outgoing.append(wire.HEAD.pack(5, wire.INIT, _SPOKEN))

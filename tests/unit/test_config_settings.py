@@ -29,7 +29,7 @@ def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, sftp()))
     source = settings.sources[0]
     assert isinstance(source, SftpSourceSettings)
-    assert (source.type, source.port, source.in_flight, source.reconnect_max_seconds) == ("sftp", 22, 128, 300)
+    assert (source.type, source.port, source.in_flight, source.reconnect_max_seconds) == ("sftp", 22, 256, 300)
     timeouts = (source.connect_timeout_seconds, source.operation_timeout_seconds, source.keepalive_seconds)
     assert timeouts == (15, 30, 30)
     assert source.include == ("*.json",)
