@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 
 from sftpd_processor.errors import InternalError, ProcessorError
 
@@ -14,7 +15,7 @@ _PAUSE = 5.0  # seconds after a step that failed
 _SHORT_PAUSE = 0.5  # the same, while stopping
 
 
-class Loop:
+class Loop(ABC):
     """The base of every loop; what a step is, is the subclass's."""
 
     def __init__(self, name: str) -> None:
@@ -29,13 +30,13 @@ class Loop:
     def __str__(self) -> str:
         return self._name
 
+    @abstractmethod
     def step(self) -> float | None:
         """Do a bounded piece of work.
 
         Returns how many seconds to wait for a signal before the next step: 0 when there may be more to do at once,
         None to wait as long as it takes.
         """
-        raise NotImplementedError
 
     def pause(self, error: ProcessorError) -> float:  # noqa: ARG002 - for those that tell errors apart
         """Seconds to leave things alone after `error`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -17,7 +16,6 @@ from tests.ledger_samples import (
     Clock,
     arrival,
     batch,
-    database_url,
     event,
     opened,
     record,
@@ -25,25 +23,6 @@ from tests.ledger_samples import (
     settled,
     wanting,
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind."""
-    return database_url(request)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The ledger's clock."""
-    return Clock()
-
-
-@pytest.fixture
-def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
-    """An empty ledger in it."""
-    with opened(url, clock) as ledger:
-        yield ledger
 
 
 def _fill(ledger: Ledger, *conversations: str | None) -> None:

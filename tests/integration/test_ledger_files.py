@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 
-import pytest
 from sqlalchemy import create_engine, text
 
 from sftpd_processor.ledger.ledger import Ledger
@@ -17,33 +15,12 @@ from tests.ledger_samples import (
     Clock,
     arrival,
     batch,
-    database_url,
     entry,
     event,
-    opened,
     record,
     rows,
     wanting,
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind."""
-    return database_url(request)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The ledger's clock."""
-    return Clock()
-
-
-@pytest.fixture
-def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
-    """An empty ledger in it."""
-    with opened(url, clock) as ledger:
-        yield ledger
 
 
 def _see(ledger: Ledger, seen: Entry, state: str, reason: str, *, source: str = "webio") -> int:

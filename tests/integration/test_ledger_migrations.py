@@ -19,7 +19,7 @@ from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
 from sftpd_processor.ledger import database
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.schema import REVISION, metadata
-from tests.ledger_samples import database_url, event, opened, record, rows, sqlite_url
+from tests.ledger_samples import event, opened, record, rows, sqlite_url
 
 _NEXT = '''
 """A later migration."""
@@ -30,12 +30,6 @@ down_revision = "0001"
 def upgrade() -> None:
     op.add_column("files", sa.Column("note", sa.Text()))
 '''
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind."""
-    return database_url(request)
 
 
 def _script(connection: Connection | None = None, folder: Path = database.MIGRATIONS) -> Config:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
@@ -14,20 +13,7 @@ from sftpd_processor.errors import LedgerUnavailable, ProcessorError
 from sftpd_processor.events.parse import parse
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Arrival
-from tests.ledger_samples import array, arrival, batch, database_url, entry, event, opened, record, rows, wanting
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind."""
-    return database_url(request)
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    """An empty ledger in it."""
-    with opened(url) as ledger:
-        yield ledger
+from tests.ledger_samples import array, arrival, batch, entry, event, record, rows, wanting
 
 
 def _handed_on(ledger: Ledger) -> list[str]:
