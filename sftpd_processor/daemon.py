@@ -198,9 +198,9 @@ class Daemon:
 
 def _spare_the_collector() -> None:
     """What is loaded by now stays; looking for garbage among it, again and again, costs a tenth of a drain."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 def _open_all(handlers: Sequence[Handler], opened: ExitStack) -> None:

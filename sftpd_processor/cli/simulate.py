@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import secrets
@@ -99,6 +100,7 @@ def simulate(  # one parameter per option
 
     And some as nobody should: to try things out, or for a load test.
     """
+    gc.enable()
     try:
         shares = Shares(duplicates, conflicts, half, broken, arrays, lines, unknown)
         number = secrets.randbelow(2**32) if seed is None else seed
