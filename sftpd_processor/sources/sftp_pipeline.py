@@ -25,7 +25,7 @@ from sftpd_processor.sources.sftp_jobs import Fetch, Job, Listing, Remove, Renam
 from sftpd_processor.sources.sftp_wire import SftpStatus
 
 _SPOKEN = 3  # the protocol's version
-_FIRST_WINDOW = 8
+_FIRST_WINDOW = 32
 _FAREWELL = 2.0  # seconds
 _LONGEST_ANSWER = 1 << 20
 
