@@ -13,7 +13,7 @@ import typer
 from sftpd_processor.cli import exit_codes
 from sftpd_processor.cli.configured import configured
 from sftpd_processor.cli.signals import stop_at_signals
-from sftpd_processor.cli.words import counted, listed
+from sftpd_processor.cli.words import VERDICTS, counted, listed
 
 if TYPE_CHECKING:
     from sftpd_processor.daemon import Report
@@ -75,7 +75,6 @@ def as_data(report: Report) -> dict[str, Any]:
     }
 
 
-VERDICTS = ("accepted", "duplicate", "invalid", "conflict")
 LEFT = ("waiting", "ignored")
 STATES = {"done": "done", "skipped": "skipped", "to be retried": "pending", "dead": "dead"}
 

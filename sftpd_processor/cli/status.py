@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sftpd_processor.cli.configured import Configured, configured
-from sftpd_processor.cli.words import counted, iso, listed
+from sftpd_processor.cli.words import VERDICTS, counted, iso, listed
 
 if TYPE_CHECKING:
     from sftpd_processor.ledger.figures import SourceFigures
     from sftpd_processor.ledger.ledger import Ledger
 
 STATES = ("recorded", "waiting", "ignored", "vanished")
-VERDICTS = ("accepted", "duplicate", "invalid", "conflict")
 DELIVERIES = ("done", "skipped", "pending", "running", "retrying", "dead")
 _SHOWN = 10
 

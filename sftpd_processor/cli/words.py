@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+VERDICTS = ("accepted", "duplicate", "invalid", "conflict")
+"""Of a recorded file, in the order in which they are shown."""
+
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 file`, `2,000 files`."""

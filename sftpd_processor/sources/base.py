@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+BATCH = 1000
+"""Entries handed out at a time: the size of a transaction, and the most bodies held."""
+TURNS = 20
+"""Names tried for a move before it is given up until the next look."""
+NO_NAME = f"{TURNS} names like it are taken in the folder it is moved to"
+
 _LONGEST_ENDING = 32  # bytes; a longer one is not a kind of file but part of the name
 
 
@@ -26,6 +32,15 @@ class Miss(NamedTuple):
 
     kind: Literal["vanished", "changed", "refused"]
     reason: str
+
+
+VANISHED = Miss("vanished", "it was gone when its turn came")
+
+
+def changed(entry: Entry, size: int) -> Miss:
+    """For a file that turned out to be `size` bytes long as it was read."""
+    grew = "grew" if size > entry.size else "shrank"
+    return Miss("changed", f"it {grew} while it was read; it was listed with {entry.size} bytes")
 
 
 class Moved(NamedTuple):

@@ -10,10 +10,19 @@ from pathlib import Path
 
 from sftpd_processor.config.settings import DirectorySourceSettings
 from sftpd_processor.errors import SourceRefused
-from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed, variant
-
-BATCH = 1000
-_TURNS = 20
+from sftpd_processor.sources.base import (
+    BATCH,
+    NO_NAME,
+    TURNS,
+    VANISHED,
+    Entry,
+    Miss,
+    Move,
+    Moved,
+    Removed,
+    changed,
+    variant,
+)
 
 
 class DirectorySource:
@@ -71,7 +80,7 @@ class DirectorySource:
     def _move(self, move: Move) -> Moved | Miss:
         """Linked under the new name, then unlinked under the old one: a link, unlike a rename, never overwrites."""
         source = self._folder / move.entry.name
-        for turn in range(_TURNS):
+        for turn in range(TURNS):
             name = variant(move.entry.name, move.suffix, turn)
             try:
                 os.link(source, self._target / name, follow_symlinks=False)
@@ -81,7 +90,7 @@ class DirectorySource:
             except OSError as error:
                 return _miss(error)
             return Moved(str(Path(self._settings.move_to) / name))
-        return Miss("refused", f"{_TURNS} names like it are taken in the folder it is moved to")
+        return Miss("refused", NO_NAME)
 
 
 def watch(folder: Path, wake: Callable[[], None]) -> Callable[[], None]:
@@ -130,11 +139,12 @@ def _read(path: Path, entry: Entry) -> bytes | Miss:
         return _miss(error)
     if regular and len(data) == entry.size:
         return data
-    became = "became something else" if not regular else "grew" if len(data) > entry.size else "shrank"
-    return Miss("changed", f"it {became} while it was read; it was listed with {entry.size} bytes")
+    if regular:
+        return changed(entry, len(data))
+    return Miss("changed", f"it became something else while it was read; it was listed with {entry.size} bytes")
 
 
 def _miss(error: OSError) -> Miss:
     if isinstance(error, FileNotFoundError):
-        return Miss("vanished", "it was gone when its turn came")
+        return VANISHED
     return Miss("refused", f"the system said: {error.strerror}")

@@ -11,13 +11,10 @@ import paramiko
 
 from sftpd_processor.config.settings import SftpSourceSettings
 from sftpd_processor.errors import SourceRefused, SourceUnavailable
-from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed
+from sftpd_processor.sources.base import BATCH, Entry, Miss, Move, Moved, Removed
 from sftpd_processor.sources.sftp_pipeline import Pipeline
 from sftpd_processor.sources.sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpStatus
 from sftpd_processor.sources.ssh import connected, login
-
-BATCH = 1000
-"""Entries handed out at a time: the size of a transaction, and the most bodies held."""
 
 
 class SftpSource:

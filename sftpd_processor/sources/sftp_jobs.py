@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from sftpd_processor.sources import sftp_wire as wire
-from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed, variant
+from sftpd_processor.sources.base import NO_NAME, TURNS, VANISHED, Entry, Miss, Move, Moved, Removed, changed, variant
 from sftpd_processor.sources.sftp_wire import SftpStatus
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 32768  # the longest READ that every server must serve
 _READ_AHEAD = 16  # READDIR requests under way; OpenSSH answers each with up to 100 names
-_TURNS = 20  # names tried for a move before it is given up until the next look
 
 
 class Job(Protocol):
@@ -90,8 +89,7 @@ class Fetch:
     def _whole(self) -> bytes | Miss:
         if self._got == self._entry.size:
             return b"".join(self._chunks)
-        grew = "grew" if self._got > self._entry.size else "shrank"
-        return Miss("changed", f"it {grew} while it was read; it was listed with {self._entry.size} bytes")
+        return changed(self._entry, self._got)
 
     def _end(self, result: bytes | Miss) -> None:
         """The next file need not wait for the answer to CLOSE: what is asked later comes later at the server, too."""
@@ -152,8 +150,8 @@ class Rename:
         self._refusal = None
         self._turn += 1
         self._name = variant(self._move.entry.name, self._move.suffix, self._turn)
-        if self._turn >= _TURNS:
-            self._end(Miss("refused", f"{_TURNS} names like it are taken in the folder it is moved to"))
+        if self._turn >= TURNS:
+            self._end(Miss("refused", NO_NAME))
         elif self._name in self._chosen:
             self._next_name()
         else:
@@ -229,5 +227,5 @@ class Listing:
 
 def _miss(said: SftpStatus) -> Miss:
     if said.code == wire.NO_SUCH_FILE:
-        return Miss("vanished", "it was gone when its turn came")
+        return VANISHED
     return Miss("refused", f"the server said: {said}")
