@@ -59,9 +59,14 @@ def figures(config: Configured, ledger: Ledger) -> dict[str, Any]:
             for name in dict.fromkeys([*handlers, *deliveries])
         },
         "quarantine": [_problem(row) for row in ledger.figures.quarantined(_SHOWN)],
-        "waiting": [row | {"first_seen": iso(row["first_seen"])} for row in ledger.figures.waiting(_SHOWN)],
+        "waiting": [_sighted(row) for row in ledger.figures.waiting(_SHOWN)],
+        "ignored": [_sighted(row) for row in ledger.figures.ignored(_SHOWN)],
         "dead": [row | {"settled_at": iso(row["settled_at"])} for row in ledger.figures.dead(_SHOWN)],
     }
+
+
+def _sighted(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"first_seen": iso(row["first_seen"])}
 
 
 def _problem(row: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +104,8 @@ def _text(data: dict[str, Any]) -> str:
         lines.append(f"handler {name}: {listed(handler) or 'no deliveries yet'}")
     lines += _section("In quarantine, the latest first:", [_quarantine_line(row) for row in data["quarantine"]])
     lines += _section("Dead letters, the latest first:", [_dead_line(row) for row in data["dead"]])
-    lines += _section(
-        "Waiting, the oldest first:", [f"{row['source']}: {row['name']}: {row['reason']}" for row in data["waiting"]]
-    )
+    lines += _section("Waiting, the oldest first:", [_sighted_line(row) for row in data["waiting"]])
+    lines += _section("Ignored, the latest first:", [_sighted_line(row) for row in data["ignored"]])
     return "\n".join([*lines, f"state folder: {data['state']}", ""])
 
 
@@ -136,6 +140,10 @@ def _dead_line(row: dict[str, Any]) -> str:
     return (
         f"{row['handler']}: {row['type']} in {row['source']}/{row['file']}, after {counted(row['attempts'], 'attempt')}"
     )
+
+
+def _sighted_line(row: dict[str, Any]) -> str:
+    return f"{row['source']}: {row['name']}: {row['reason']}"
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

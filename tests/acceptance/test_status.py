@@ -57,6 +57,7 @@ def test_after_a_run(desk: Desk) -> None:
     assert "handler journal: 8 done" in ran.out
     assert "bad.json" in ran.out
     assert "other.json" in ran.out
+    assert "x.txt: its name does not match `include`" in ran.out
 
 
 def test_json(desk: Desk) -> None:
@@ -65,7 +66,7 @@ def test_json(desk: Desk) -> None:
     put(desk.folder / "in", {"late.txt": b""})
     ran = desk.run("status", "--json")
     assert ran.code == 0
-    assert set(ran.data) == {"state", "sources", "handlers", "quarantine", "waiting", "dead"}
+    assert set(ran.data) == {"state", "sources", "handlers", "quarantine", "waiting", "ignored", "dead"}
     source = ran.data["sources"]["local"]
     assert source["listed"] == source["recorded"] + source["waiting"] + source["ignored"] + source["vanished"] == 12
     assert source["verdicts"] == {"accepted": 8, "duplicate": 1, "invalid": 1, "conflict": 1}
@@ -77,6 +78,8 @@ def test_json(desk: Desk) -> None:
     assert look["failure"] is None
     assert ran.data["handlers"]["journal"]["done"] == 8
     assert {row["name"] for row in ran.data["quarantine"]} == {"bad.json", "other.json"}
+    reasons = {row["name"]: row["reason"] for row in ran.data["ignored"]}
+    assert reasons == {"x.txt": "its name does not match `include`"}
 
 
 def test_a_failed_look_is_told(desk: Desk) -> None:
