@@ -22,6 +22,7 @@ from sftpd_processor.pipeline.delivery import Deliverer
 from sftpd_processor.pipeline.intake import Intake
 from sftpd_processor.pipeline.loop import Loop
 from sftpd_processor.pipeline.poller import Poller
+from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Source
 from sftpd_processor.state import StateFolder
 
@@ -154,6 +155,7 @@ class Daemon:
 
     def _recover(self) -> None:
         again = self._ledger.deliveries.recover()
+        reached("recovered")
         if again:
             total = sum(again.values())
             logger.info("%d deliveries were running when the last process ended; they run again", total)

@@ -17,6 +17,7 @@ from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting, Unarchived
 from sftpd_processor.ledger.schema import contents, counters, deliveries, events, files, repeats
+from sftpd_processor.points import reached
 
 Wanting = Callable[[str], Iterable[str]]
 """The names of the handlers that want events of a type."""
@@ -91,6 +92,7 @@ class _Recording:
         self._correct_verdicts(taken)
         handlers = self._write_deliveries(new, wanting)
         copies = [self._unarchived(file) for file in taken]
+        reached("committing")
         return Recorded(dict(Counter(copy.verdict for copy in copies)), len(new), handlers, copies)
 
     def _numbers(self, count: int) -> int:

@@ -23,6 +23,7 @@ from sftpd_processor.errors import TransientError
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Unarchived, moment
 from sftpd_processor.pipeline.loop import Loop
+from sftpd_processor.points import reached
 from sftpd_processor.sources.base import variant
 
 BATCH = 1000
@@ -63,7 +64,9 @@ class Archive:
                 f"the archive in {self._folder} cannot be written: {error.strerror or error}; nothing is lost, the "
                 "bytes are in the ledger"
             ) from error
+        reached("copied")
         self._ledger.files.archived(done)
+        reached("copies-noted")
 
     def _write(self, files: Sequence[Unarchived], opened: ExitStack) -> list[tuple[int, str]]:
         folders: dict[tuple[bool, str, int], _Folder] = {}
@@ -135,6 +138,7 @@ class _Folder:
     def _create(self, name: str, data: bytes, how: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | _SAFELY | how
         descriptor = os.open(name, flags, 0o640, dir_fd=self._descriptor)
+        reached("copy-begun")
         try:
             written = os.write(descriptor, data)
             while written < len(data):

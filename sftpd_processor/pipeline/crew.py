@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome, told
 from sftpd_processor.ledger.records import Claim, moment
+from sftpd_processor.points import reached
 
 logger = logging.getLogger(__name__)
 
@@ -125,10 +126,12 @@ class Crew:
                 worker.size = len(part)
                 worker.since = time.monotonic()
                 outcomes = self._outcomes(part)
+                reached("handled")
                 if not self._ended(worker, part, outcomes):
                     return
 
     def _outcomes(self, part: Sequence[Claim]) -> Sequence[Outcome]:
+        reached("handing-over")
         try:
             return self._handler.handle([_item(claim, self._handler.name) for claim in part])
         except BaseException as error:  # a handler must not raise, and must not take the thread with it when it does

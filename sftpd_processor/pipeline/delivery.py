@@ -19,6 +19,7 @@ from sftpd_processor.ledger.records import Claim, Settlement
 from sftpd_processor.pipeline.crew import Crew
 from sftpd_processor.pipeline.loop import Loop
 from sftpd_processor.pipeline.policy import released, settlement
+from sftpd_processor.points import reached
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,9 @@ class Deliverer(Loop):
             self._unsettled.append(done)
         if not self._unsettled:
             return False
+        reached("settling")
         self._ledger.deliveries.settle(self._unsettled)
+        reached("settled")
         self._count(self._unsettled)
         self._unsettled = []
         self._adapt()
@@ -111,6 +114,7 @@ class Deliverer(Loop):
         claims = self._ledger.deliveries.claim(self._handler.name, self._limit, ordered=ordered)
         fit = [claim for claim in claims if claim.attempt <= self._settings.max_attempts]
         self._unsettled += [_exhausted(claim) for claim in claims if claim.attempt > self._settings.max_attempts]
+        reached("claimed")
         if fit:
             self._claimed_at = time.monotonic()
             self._crew.give(self._chunks(fit, ordered=ordered))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sftpd_processor.config.settings import SourceSettings
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Known
+from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed, Source
 
 logger = logging.getLogger(__name__)
@@ -43,10 +44,13 @@ class Disposal:
         if self._after == "keep" or not files:
             return 0
         numbers = {entry: known.id for entry, known in files}
+        reached("disposing")
         results = self._act(files)
+        reached("disposed")
         done = [(numbers[entry], _words(result)) for entry, result in results if not isinstance(result, Miss)]
         refused = [result for _, result in results if isinstance(result, Miss) and result.kind == "refused"]
         self._ledger.files.disposed(done)
+        reached("disposal-noted")
         self._works = self._works or bool(done)
         if refused and not self._works:
             self._give_up(refused[0])

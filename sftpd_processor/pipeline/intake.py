@@ -23,6 +23,7 @@ from sftpd_processor.ledger.records import Arrival, Batch, Known, LookCounts, Re
 from sftpd_processor.pipeline.admission import admission, shown, unsafe_name
 from sftpd_processor.pipeline.disposal import Disposal
 from sftpd_processor.pipeline.tally import Tally
+from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Entry, Miss, Source
 
 _MOST_LOOKS = 1000  # in one poll: a server that says "deleted" and does not would keep it busy for ever
@@ -89,6 +90,7 @@ class Intake:
     def _look(self) -> LookCounts:
         name, files, counts = self._source.name, self._ledger.files, LookCounts()
         look = files.begin_look(name)
+        reached("look-begun")
         self.unsettled = 0
         self._uncommitted = ()
         try:
@@ -100,6 +102,7 @@ class Intake:
         if not counts.balanced():
             raise InternalError(f"source {name}: look {look} lost count of its files: {counts}")
         files.end_look(name, look, counts, "stopped before its end" if self._stopped else None)
+        reached("look-ended")
         self.tally.looked(counts)
         return counts
 
@@ -110,9 +113,11 @@ class Intake:
             for entries in self._source.look():
                 if self._stopped:
                     break
+                reached("listed")
                 work = self._sort(self._disposal.without_target(entries), look)
                 for portion in _portions(work.fetch):
                     fetched = self._source.fetch(portion)
+                    reached("fetched")
                     if committing is not None:
                         committing.result()
                     committing = recorder.submit(self._record, work, fetched, look)
@@ -194,7 +199,9 @@ class Intake:
             self._parse(batch, entry, content, work.fetch[entry])
         if not (batch.arrivals or batch.sightings):
             return
+        reached("recording")
         recorded = self._ledger.record(batch, self._wanting)
+        reached("recorded")
         self._remember(batch, recorded)
         look.count(batch)
         self.tally.count(recorded)
