@@ -16,7 +16,7 @@ from sftpd_processor.errors import ConfigurationError, InternalError, Problem, P
 from sftpd_processor.handlers.api import Handler, HandlerContext
 from sftpd_processor.handlers.registry import Handlers, build_handlers
 from sftpd_processor.ledger.ledger import Ledger
-from sftpd_processor.ledger.records import Recorded
+from sftpd_processor.ledger.records import QUARANTINED, Recorded
 from sftpd_processor.pipeline.archive import Archive, Archivist
 from sftpd_processor.pipeline.delivery import Deliverer
 from sftpd_processor.pipeline.intake import Intake
@@ -47,7 +47,7 @@ class Report:
     def quarantined(self) -> int:
         """Files put into quarantine."""
         tallies = [intake.tally.verdicts for intake in self.intakes.values()]
-        return sum(verdicts["invalid"] + verdicts["conflict"] for verdicts in tallies)
+        return sum(verdicts[verdict] for verdicts in tallies for verdict in QUARANTINED)
 
     @property
     def died(self) -> int:

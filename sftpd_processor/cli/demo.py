@@ -35,6 +35,7 @@ _PLAIN_WIDTH = 110
 VERDICTS = {
     "accepted": "new events, handed to the handlers",
     "duplicate": "came before; kept, but not delivered again",
+    "partial": "some of its events are unreadable, the others were taken; in quarantine",
     "conflict": "a known event with other content; in quarantine",
     "invalid": f"unreadable, also after {SETTLE_SECONDS} s of standing still; in quarantine",
 }

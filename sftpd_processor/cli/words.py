@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERDICTS = ("accepted", "duplicate", "invalid", "conflict")
+VERDICTS = ("accepted", "duplicate", "partial", "invalid", "conflict")
 """Of a recorded file, in the order in which they are shown."""
 
 

@@ -120,6 +120,17 @@ class DeliverySettings(Section):
         2, description="The pause before the second attempt; it doubles each time, with jitter.", examples=[2]
     )
     backoff_max_seconds: Seconds = Field(3600, description="The longest pause between two attempts.", examples=[3600])
+    breaker_failures: Whole = Field(
+        10,
+        ge=0,
+        le=100_000,
+        description="When so many different deliveries to a handler fail in a row, its breaker opens: it gets one"
+        " delivery at a time, after a pause that doubles, until one succeeds. 0: never.",
+        examples=[10],
+    )
+    breaker_max_seconds: Seconds = Field(
+        60, description="The longest pause between two deliveries while a breaker is open.", examples=[60]
+    )
 
 
 class Settings(Section):

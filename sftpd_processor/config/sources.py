@@ -107,6 +107,19 @@ class SourceBase(Section):
         " put it into quarantine.",
         examples=["accept"],
     )
+    partial: Literal["accept", "reject"] = Field(
+        "accept",
+        description="What to do with a file when only some of its events can be read: hand those on and put a copy of"
+        " the file into quarantine with what is wrong with the others, or take nothing of it.",
+        examples=["accept"],
+    )
+    max_file_events: Whole = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="A file that holds more events is put into quarantine whole.",
+        examples=[10_000],
+    )
 
     @classmethod
     def contradictions(cls, given: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -154,6 +167,12 @@ class SftpSourceSettings(SourceBase):
         description="Fingerprints of the server's public keys, as shown by `ssh-keyscan -p PORT HOST |"
         " ssh-keygen -lf -`; have the server's owner confirm them.",
         examples=[["SHA256:AbCdEfGhIjKlMnOpQrStUvWxYz0123456789+/AbCdE"]],
+    )
+    algorithms: Literal["current", "legacy"] = Field(
+        "current",
+        description="The SSH algorithms to agree to: `current` ones only, or with `legacy` also outdated ones"
+        " (CBC ciphers, MACs by SHA-1 or MD5, group exchange) for a server that offers nothing else.",
+        examples=["current"],
     )
     folder: RemoteFolder = Field(
         description="The folder on the server that holds the files; relative ones begin at the login's"

@@ -7,11 +7,18 @@ it is about, is documented by Webio.
 from __future__ import annotations
 
 import json
+import sys
 from hashlib import sha256
 
 from pydantic_core import from_json
 
 from sftpd_processor.events.models import Event, InboundMessage, MessageSend, MessageStatusUpdate
+
+# The parser takes integers of so many digits, Python's own limit; PYTHONINTMAXSTRDIGITS may have lowered that, and
+# then an event that was read could not be written any more, here or by a handler.
+_MOST_DIGITS = 4300
+if 0 < sys.get_int_max_str_digits() < _MOST_DIGITS:
+    sys.set_int_max_str_digits(_MOST_DIGITS)
 
 _LONGEST = 200
 _MESSAGES = frozenset({InboundMessage, MessageSend, MessageStatusUpdate})

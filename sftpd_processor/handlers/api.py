@@ -123,13 +123,15 @@ class Item:
 class Outcome:
     """What became of one delivery. `detail` is made one printable line of at most 500 characters.
 
-    `retry` waits `after` seconds, or as long as the policy says when that is None. `detail` may quote the
-    user's own code: keep it in the ledger, never log it.
+    `retry` waits `after` seconds, or as long as the policy says when that is None. `asked`: the user's code itself
+    asked to be called again then, so it is in order. `detail` may quote the user's own code: keep it in the ledger,
+    never log it.
     """
 
     state: Literal["done", "skipped", "retry", "dead"]
     detail: str = field(default="", repr=False)
     after: float | None = None
+    asked: bool = False
 
     def __post_init__(self) -> None:
         if self.detail:

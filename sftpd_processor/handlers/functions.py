@@ -87,7 +87,7 @@ def outcome(result: object) -> Outcome:
         case Reject():
             return Outcome("dead", str(result.reason) or "rejected by the handler")
         case Retry():
-            return Outcome("retry", str(result.reason), result.after)
+            return Outcome("retry", str(result.reason), result.after, asked=result.after is not None)
         case BaseException():
             return Outcome("retry", told(result))
         case _:

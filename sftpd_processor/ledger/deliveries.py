@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, exists, func, or_, select, text, update
+from sqlalchemy import Connection, Select, delete, exists, func, insert, literal, or_, select, text, update
 
+from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Claim, Clock, Settlement
-from sftpd_processor.ledger.schema import OPEN, PENDING, deliveries, events, files
+from sftpd_processor.ledger.schema import OPEN, PENDING, attempts, breakers, deliveries, events, files
 
 _RUNNING = text("deliveries.state = 'running'")  # constants in the text, so that the partial indexes are used
 _EARLIER = deliveries.alias("earlier")
 _EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
 
 _BODY = Claim._fields.index("body")
+_ATTEMPT = ("delivery_id", "attempt", "outcome", "ended_at", "detail")
 
 
 class Deliveries:
@@ -34,6 +36,7 @@ class Deliveries:
         running = select(deliveries.c.handler, func.count()).where(OPEN, _RUNNING).group_by(deliveries.c.handler)
         with self._database.write() as connection:
             found = {handler: int(number) for handler, number in connection.execute(running)}
+            self._note_cut_off(connection)
             for handler, number in found.items():
                 connection.execute(
                     update(deliveries)
@@ -41,6 +44,11 @@ class Deliveries:
                     .values(state="pending", attempts=deliveries.c.attempts - int(number > 1))
                 )
         return found
+
+    def _note_cut_off(self, connection: Connection) -> None:
+        columns = "delivery_id", "attempt", "outcome", "ended_at"
+        cut_off = select(deliveries.c.id, deliveries.c.attempts, literal("cut off"), literal(self._clock()))
+        connection.execute(insert(attempts).from_select(columns, cut_off.where(OPEN, _RUNNING)))
 
     def claim(self, handler: str, limit: int, *, ordered: bool) -> list[Claim]:
         """Take up to `limit` due deliveries of `handler`, oldest first, and count an attempt for each.
@@ -62,16 +70,18 @@ class Deliveries:
         """Write how attempts ended; those that ended alike in one statement."""
         at = self._clock()
         alike: dict[tuple[Any, ...], list[int]] = {}
-        for number, *ending in settlements:
-            alike.setdefault(tuple(ending), []).append(number)
+        failed: list[tuple[Any, ...]] = []
+        for settled in settlements:
+            alike.setdefault(settled[1:5], []).append(settled.id)
+            if settled.failed:
+                failed.append((settled.id, settled.attempts, "failed", at, settled.detail))
         with self._database.write() as connection:
-            for (state, attempts, due_at, detail), numbers in alike.items():
-                statement = update(deliveries).where(deliveries.c.id.in_(numbers))
+            insert_rows(connection, attempts, _ATTEMPT, failed)
+            for (state, number, due_at, detail), ids in alike.items():
+                statement = update(deliveries).where(deliveries.c.id.in_(ids))
                 settled_at = None if state == "pending" else at
                 connection.execute(
-                    statement.values(
-                        state=state, attempts=attempts, due_at=due_at, detail=detail, settled_at=settled_at
-                    )
+                    statement.values(state=state, attempts=number, due_at=due_at, detail=detail, settled_at=settled_at)
                 )
 
     def next_due(self, handler: str, after: int) -> int | None:
@@ -82,6 +92,18 @@ class Deliveries:
         with self._database.read() as connection:
             due: int | None = connection.execute(statement).scalar()
         return due
+
+    def broken(self) -> dict[str, int]:
+        """The handlers whose breaker is open, and since when."""
+        with self._database.read() as connection:
+            return {name: int(at) for name, at in connection.execute(select(breakers.c.handler, breakers.c.opened_at))}
+
+    def note_breaker(self, handler: str, opened_at: int | None, probe_at: int) -> None:
+        """Write that the breaker of `handler` is open since `opened_at`, or closed (None)."""
+        with self._database.write() as connection:
+            connection.execute(delete(breakers).where(breakers.c.handler == handler))
+            if opened_at is not None:
+                connection.execute(insert(breakers).values(handler=handler, opened_at=opened_at, probe_at=probe_at))
 
     def _due(self, handler: str, *, ordered: bool) -> Select[Any]:
         now = self._clock()

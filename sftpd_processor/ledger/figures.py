@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from sftpd_processor.ledger.database import Database
+from sftpd_processor.ledger.records import QUARANTINED
 from sftpd_processor.ledger.schema import deliveries, events, files, looks
 
 
@@ -67,7 +68,7 @@ class Figures:
         """The files last put into quarantine, newest first."""
         statement = (
             select(files.c.source, files.c.name, files.c.verdict, files.c.reason, files.c.archive_path)
-            .where(files.c.verdict.in_(["invalid", "conflict"]))
+            .where(files.c.verdict.in_(QUARANTINED), files.c.corrected_by.is_(None))
             .order_by(files.c.id.desc())
             .limit(limit)
         )

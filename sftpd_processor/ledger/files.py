@@ -16,7 +16,7 @@ from sftpd_processor.sources.base import Entry
 _KEPT_LOOKS = 1000
 # A name that is used again and again has many rows: only those as old as the batch can match.
 _KNOWN = """
-    SELECT name, size, mtime, id, state, first_seen, look, occurrence, sha256, disposed_at, reason FROM files
+    SELECT name, size, mtime, id, state, first_seen, look, occurrence, sha256, disposed_look, reason FROM files
     WHERE source = ? AND mtime BETWEEN ? AND ? AND name IN (*) ORDER BY occurrence"""
 
 _RAW = Unarchived._fields.index("raw")
@@ -65,19 +65,20 @@ class Files:
                 found[entry] = Known._make(row[3:])  # the highest occurrence comes last
         return found
 
-    def disposed(self, done: Iterable[tuple[int, str]]) -> None:
-        """Note what was done at the source with recorded files: (number, what)."""
+    def disposed(self, done: Iterable[tuple[int, str]], look: int) -> None:
+        """Note what `look` did at the source with recorded files: (number, what)."""
         at = self._clock()
-        rows = [(number, what, at) for number, what in done]
+        rows = [(number, what, at, look) for number, what in done]
         if rows:
             with self._database.write() as connection:
-                update_rows(connection, files, ("disposal", "disposed_at"), rows)
+                update_rows(connection, files, ("disposal", "disposed_at", "disposed_look"), rows)
 
     def unarchived(self, limit: int) -> list[Unarchived]:
         """Recorded files without a local copy, oldest first; no more than fit into memory."""
         columns = [
             files.c.id, files.c.source, files.c.name, files.c.mtime, files.c.size, files.c.verdict, files.c.reason,
-            files.c.origin, files.c.recorded_at, files.c.sha256, contents.c.raw,
+            files.c.origin, files.c.recorded_at, files.c.sha256, files.c.former_path,
+            contents.c.raw,
         ]  # fmt: skip
         statement = (
             select(*columns)
@@ -93,10 +94,10 @@ class Files:
     def archived(self, done: Iterable[tuple[int, str]]) -> None:
         """Note where local copies were written: (number, path relative to the state folder)."""
         at = self._clock()
-        rows = [(number, path, at) for number, path in done]
+        rows = [(number, path, at, None) for number, path in done]
         if rows:
             with self._database.write() as connection:
-                update_rows(connection, files, ("archive_path", "archived_at"), rows)
+                update_rows(connection, files, ("archive_path", "archived_at", "former_path"), rows)
 
     def knows(self, source: str, name: str, sha256: str) -> bool:
         """Whether a recorded file of that name had this content."""

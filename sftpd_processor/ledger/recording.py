@@ -24,7 +24,7 @@ Wanting = Callable[[str], Iterable[str]]
 
 _FILE = (
     "id", "source", "name", "mtime", "size", "occurrence", "state", "verdict", "reason", "origin", "look", "first_seen",
-    "recorded_at", "sha256", "events", "repeats",
+    "recorded_at", "sha256", "events", "repeats", "waited",
 )  # fmt: skip
 _EVENT = (
     "id", "organisation", "identity", "type", "conversation", "file_id", "position", "time_zone", "created_at",
@@ -32,6 +32,8 @@ _EVENT = (
 )  # fmt: skip
 _DELIVERY = ("event_id", "handler", "lane", "state", "attempts", "due_at")
 _LOOKUP = 500  # identities asked for at once
+_CONFLICT = "has the identity of an event recorded before, but other content"
+_MOST_TOLD = 20  # conflicts of one file
 
 
 @dataclass(slots=True)
@@ -111,29 +113,29 @@ class _Recording:
         insert_rows(self._connection, contents, ("file_id", "raw"), [(file.id, file.arrival.raw) for file in taken])
 
     def _file(self, file: _File) -> tuple[Any, ...]:
-        batch, (entry, _, result, known) = self._batch, file.arrival
-        name, size, mtime, _ = entry
-        invalid = isinstance(result, Rejection)
+        batch, known = self._batch, file.arrival.known
+        name, size, mtime, _ = file.arrival.entry
         again = known is not None and known.state == "recorded"
         return (
             file.id, batch.source, name, mtime, size,
             0 if known is None else known.occurrence + again,
             "recorded",
-            "invalid" if invalid else "accepted",
+            _verdict(file),
             _reason(file),
             batch.origin, batch.look,
             self._now if known is None or again else known.first_seen,
             self._now,
             file.sha256,
-            0 if isinstance(result, Rejection) else len(result.events),
+            len(_events_of(file.arrival)),
             0,
+            known.reason if known is not None and known.state == "waiting" else None,
         )  # fmt: skip
 
     def _unarchived(self, file: _File) -> Unarchived:
         name, size, mtime, _ = file.arrival.entry
         return Unarchived(
             file.id, self._batch.source, name, mtime, size, _verdict(file), _reason(file), self._batch.origin,
-            self._now, file.sha256, file.arrival.raw,
+            self._now, file.sha256, None, file.arrival.raw,
         )  # fmt: skip
 
     def _write_sightings(self, first: int) -> None:
@@ -151,7 +153,7 @@ class _Recording:
         batch, (name, size, mtime, _), known = self._batch, sighting.entry, sighting.known
         return (
             number, batch.source, name, mtime, size, 0 if known is None else known.occurrence + 1, sighting.state, None,
-            sighting.reason, batch.origin, batch.look, self._now, None, None, 0, 0,
+            sighting.reason, batch.origin, batch.look, self._now, None, None, 0, 0, None,
         )  # fmt: skip
 
     def _write_events(self, taken: list[_File], first: int) -> list[_Event]:
@@ -231,6 +233,8 @@ def _events_of(arrival: Arrival) -> tuple[ParsedEvent, ...]:
 def _verdict(file: _File) -> str:
     if isinstance(file.arrival.result, Rejection):
         return "invalid"
+    if file.arrival.result.rejected is not None:
+        return "partial"
     if file.conflicts:
         return "conflict"
     return "duplicate" if file.repeats == len(file.arrival.result.events) else "accepted"
@@ -250,17 +254,12 @@ def _order(found: tuple[float, _File, ParsedEvent]) -> tuple[float, int, str, in
 
 def _reason(file: _File) -> str | None:
     """Why the file belongs into quarantine, as JSON; None when it does not."""
-    if isinstance(file.arrival.result, Rejection):
-        return _faults(file.arrival.result)
-    return _conflicts(file.conflicts) if file.conflicts else None
-
-
-def _faults(rejection: Rejection) -> str:
-    faults = [{"where": fault.where, "why": fault.why} for fault in rejection.faults]
-    return json.dumps({"faults": faults, "total": rejection.total})
-
-
-def _conflicts(found: list[tuple[int, str]]) -> str:
-    why = "has the identity of an event recorded before, but other content"
-    faults = [{"where": f"event {at + 1}", "why": why, "recorded_from": file} for at, file in found[:20]]
-    return json.dumps({"faults": faults, "total": len(found)})
+    result = file.arrival.result
+    rejection = result if isinstance(result, Rejection) else result.rejected
+    found = file.conflicts or []
+    if rejection is None and not found:
+        return None
+    faults = [] if rejection is None else [{"where": fault.where, "why": fault.why} for fault in rejection.faults]
+    for at, first in found[:_MOST_TOLD]:
+        faults.append({"where": f"event {at + 1}", "why": _CONFLICT, "recorded_from": first})
+    return json.dumps({"faults": faults, "total": (rejection.total if rejection else 0) + len(found)})

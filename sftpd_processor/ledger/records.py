@@ -14,6 +14,9 @@ from sftpd_processor.sources.base import Entry
 
 Clock = Callable[[], int]
 
+QUARANTINED = ("partial", "invalid", "conflict")
+"""The verdicts of files whose copy, with the reason, lies in quarantine."""
+
 
 def now() -> int:
     """Microseconds since 1970, UTC: the time as the ledger writes it."""
@@ -35,7 +38,7 @@ class Known(NamedTuple):
     look: int
     occurrence: int
     sha256: str | None
-    disposed_at: int | None
+    disposed_look: int | None
     reason: str | None
 
 
@@ -83,6 +86,7 @@ class Unarchived(NamedTuple):
     origin: str
     recorded_at: int
     sha256: str
+    former_path: str | None
     raw: bytes
 
 
@@ -115,13 +119,17 @@ class Claim(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How an attempt ended: state done, skipped, dead, or pending (again at `due_at`)."""
+    """How an attempt ended: state done, skipped, dead, or pending (again at `due_at`).
+
+    `failed`: the attempt took place and is to be remembered; a claim that was given back untried did not.
+    """
 
     id: int
     state: str
     attempts: int
     due_at: int
     detail: str | None
+    failed: bool = False
 
 
 @dataclass(slots=True)

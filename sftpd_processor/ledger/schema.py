@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that leads to the tables below."""
 
 metadata = MetaData(
@@ -74,7 +74,7 @@ files = Table(
         comment="0, or how often the same file came back after disposal",
     ),
     Column("state", Text, nullable=False, comment="recorded, waiting, ignored or vanished"),
-    Column("verdict", Text, comment="of a recorded file: accepted, duplicate, invalid or conflict"),
+    Column("verdict", Text, comment="of a recorded file: accepted, duplicate, partial, invalid or conflict"),
     Column("reason", Text, comment="why it waits, is ignored, vanished; for a quarantined file JSON"),
     Column("origin", Text, nullable=False, comment="sftp, directory, http or replay"),
     Column("look", BigInteger, nullable=False, comment="the last look that met it before it was recorded"),
@@ -87,6 +87,11 @@ files = Table(
     Column("archived_at", BigInteger),
     Column("disposal", Text, comment="what was done at the source"),
     Column("disposed_at", BigInteger),
+    Column("waited", Text, comment="why it waited before it was recorded"),
+    Column("disposed_look", BigInteger, comment="the look that moved or deleted it"),
+    Column("former_path", Text, comment="a quarantined copy to be removed when the new one is written"),
+    Column("reread_at", BigInteger, comment="when `retry` read a quarantined file again"),
+    Column("corrected_by", BigInteger, comment="the file that a person put in its place"),
     UniqueConstraint("source", "name", "mtime", "size", "occurrence"),
 )
 UNARCHIVED = text("state = 'recorded' AND archived_at IS NULL")
@@ -172,4 +177,26 @@ Index(
     deliveries.c.id,
     sqlite_where=OPEN,
     postgresql_where=OPEN,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("delivery_id", BigInteger, ForeignKey(deliveries.c.id, ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("outcome", Text, nullable=False, comment="failed, cut off, or put back"),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("detail", Text, comment="what the handler said; may quote its code"),
+    Index("attempts_delivery", "delivery_id"),
+    comment="Attempts that did not end well, and what people did; the last one that did is in the delivery itself.",
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("handler", Text, primary_key=True),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("probe_at", BigInteger, nullable=False, comment="when it is tried with one delivery again"),
+    comment="Handlers that failed so often that they are only probed for now.",
 )

@@ -31,8 +31,11 @@ _REASON = ".reason.json"
 _LONGEST_NAME = 255
 _DAY = 86_400_000_000  # microseconds
 _MOST_OFFERED = 2  # batches
+_IDLE = 5.0  # seconds between two questions to the ledger: `retry` may have put work there
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC
 _ADVICE = {
+    "partial": "The other events of this file were handed on. These were not: show them to whoever runs the Webio "
+    "account. A corrected file can be put back with `sftpd-processor retry --corrected`.",
     "invalid": "Nothing of this file was handed to a handler. If it should have been readable, show it to whoever runs "
     "the Webio account; the bytes beside this note are exactly what was on the server.",
     "conflict": "An event with the same identity was recorded before with other content, and that first one was handed "
@@ -76,8 +79,16 @@ class Archive:
             if (folder := folders.get(key)) is None:
                 folder = folders[key] = _Folder(self._folder, _relative(*key), self._ledger)
                 opened.callback(folder.close)
-            done.append((file.id, folder.keep(file)))
+            path = folder.keep(file)
+            self._remove_former(file, path)
+            done.append((file.id, path))
         return done
+
+    def _remove_former(self, file: Unarchived, path: str) -> None:
+        """The quarantined copy of a file that was read again is not needed beside the new one."""
+        if file.former_path is not None and file.former_path != path:
+            for former in (file.former_path, file.former_path + _REASON):
+                (self._folder / former).unlink(missing_ok=True)
 
 
 class _Folder:
@@ -165,7 +176,7 @@ class Archivist(Loop):
         if self._offered:
             self._archive.write(self._offered.popleft())
             return 0
-        return 0 if self._archive.step() else None
+        return 0 if self._archive.step() else _IDLE
 
 
 def _relative(quarantined: bool, source: str, day: int) -> str:  # noqa: FBT001

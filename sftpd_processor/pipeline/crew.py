@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome, told
 from sftpd_processor.ledger.records import Claim, moment
+from sftpd_processor.pipeline.breaker import Breaker
 from sftpd_processor.points import reached
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,13 @@ class Crew:
     another thread takes its place, and whatever it still returns is not listened to.
     """
 
-    def __init__(self, handler: Handler, size: int, timeout: float, done: Callable[[], None]) -> None:
-        """`timeout` is in seconds, for one call of the handler; `done` is called when results are worth fetching."""
+    def __init__(self, handler: Handler, breaker: Breaker, size: int, timeout: float, done: Callable[[], None]) -> None:
+        """`timeout` is in seconds, for one call of the handler; `done` is called when results are worth fetching.
+
+        `breaker` is told of every outcome; when that opens it, all that was not begun is given back.
+        """
         self._handler = handler
+        self._breaker = breaker
         self._size = size
         self._timeout = timeout
         self._done = done
@@ -153,15 +158,23 @@ class Crew:
                 return False
             worker.since = None
             worker.at += len(part)
-            self._results.extend(_in_order(part, outcomes))
-            if outcomes[-1].state == "retry" and len(part) == 1:
-                # What follows in this conversation waits with it.
+            self._take(_in_order(part, outcomes))
+            if self._breaker.open or (outcomes[-1].state == "retry" and len(part) == 1):
+                # What follows in this conversation waits with it; and an open breaker holds back everything.
                 self._results.extend((claim, None) for claim in worker.chunk[worker.at :])
                 worker.at = len(worker.chunk)
             tell = len(self._results) >= _ENOUGH or not self._todo
         if tell:
             self._done()
         return True
+
+    def _take(self, results: Sequence[Result]) -> None:
+        for claim, outcome in results:
+            if outcome is not None:
+                self._breaker.note(claim.id, outcome)
+        self._results.extend(results)
+        if self._breaker.open:
+            self._give_back()
 
     def _give_up_late(self) -> None:
         limit = time.monotonic() - self._timeout - _GRACE
@@ -171,7 +184,7 @@ class Crew:
                 self._workers.discard(worker)
                 self._lost.add(worker)
                 late = worker.chunk[worker.at : worker.at + worker.size]
-                self._results.extend((claim, self._late()) for claim in late)
+                self._take([(claim, self._late()) for claim in late])
                 self._results.extend((claim, None) for claim in worker.chunk[worker.at + worker.size :])
             if self._too_many_lost():
                 self._give_back()

@@ -16,6 +16,7 @@ from sftpd_processor.config.settings import DeliverySettings
 from sftpd_processor.handlers.api import Handler
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Claim, Settlement
+from sftpd_processor.pipeline.breaker import Breaker
 from sftpd_processor.pipeline.crew import Crew
 from sftpd_processor.pipeline.loop import Loop
 from sftpd_processor.pipeline.policy import released, settlement
@@ -24,6 +25,7 @@ from sftpd_processor.points import reached
 logger = logging.getLogger(__name__)
 
 _MOST_CLAIMS = 1000
+_IDLE = 5.0  # seconds between two questions to the ledger: `retry`, or another machine, may have put work there
 _LOST_PAUSE = 1.0  # seconds between two looks for a thread that came back, when all are lost
 _FAST, _SLOW = 0.25, 1.0  # seconds for one claim: below, the next is twice as large; above, half
 
@@ -36,7 +38,9 @@ class Deliverer(Loop):
         self._handler = handler
         self._ledger = ledger
         self._settings = settings
-        self._crew = Crew(handler, settings.workers, settings.timeout_seconds, self.wake)
+        self._breaker = Breaker(handler.name, settings)
+        self._opened_at: int | None = None
+        self._crew = Crew(handler, self._breaker, settings.workers, settings.timeout_seconds, self.wake)
         self._unsettled: list[Settlement] = []
         self._limit = handler.batch_size if handler.batch_size > 1 else 2 * settings.workers
         self._claimed_at = 0.0
@@ -46,6 +50,16 @@ class Deliverer(Loop):
     def be_careful(self) -> None:
         """Begin with one delivery at a time: what ran when the last process ended may have ended it."""
         self._limit = self._handler.batch_size
+
+    def resume_breaker(self, opened_at: int) -> None:
+        """Its breaker was open when the last process ended, since `opened_at` (the ledger's time)."""
+        self._opened_at = opened_at
+        self._breaker.resume()
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether its handler is only probed, because everything failed."""
+        return self._breaker.open
 
     @property
     def name(self) -> str:
@@ -68,13 +82,19 @@ class Deliverer(Loop):
         claimed = not self.stopping and hungry and self._claim()
         if self._crew.busy:
             return self._crew.next_check()
-        if ended or claimed:
+        if claimed or (ended and not self._breaker.open):
             return 0
         if not hungry:
             return _LOST_PAUSE
-        # What was due before and is still not claimed waits behind another delivery, not for the time.
+        return min(_IDLE, max(self._breaker.wait(), self._until_due(before)))
+
+    def _until_due(self, before: int) -> float:
+        """Seconds until the next delivery is due.
+
+        What was due before and is still not claimed waits behind another delivery, not for the time.
+        """
         due = self._ledger.deliveries.next_due(self._handler.name, before)
-        return None if due is None else max(0.0, (due - self._ledger.clock()) / 1_000_000)
+        return _IDLE if due is None else max(0.0, (due - self._ledger.clock()) / 1_000_000)
 
     def unfinished(self) -> bool:
         """Whether attempts run, or their results are not written yet."""
@@ -83,8 +103,11 @@ class Deliverer(Loop):
     def _settle(self) -> bool:
         now = self._ledger.clock()
         for claim, outcome in self._crew.results():
-            done = released(claim, now) if outcome is None else settlement(claim, outcome, self._settings, now)
-            self._unsettled.append(done)
+            if outcome is None:
+                self._breaker.released(claim.id)
+                self._unsettled.append(released(claim, now))
+            else:
+                self._unsettled.append(settlement(claim, outcome, self._settings, now))
         if not self._unsettled:
             return False
         reached("settling")
@@ -92,6 +115,7 @@ class Deliverer(Loop):
         reached("settled")
         self._count(self._unsettled)
         self._unsettled = []
+        self._note_breaker(now)
         self._adapt()
         return True
 
@@ -99,6 +123,14 @@ class Deliverer(Loop):
         self.settled.update(settled.state for settled in settlements)
         if dead := sum(settled.state == "dead" for settled in settlements):
             logger.error("handler %s: %d dead letters more; see `sftpd-processor status`", self.name, dead)
+
+    def _note_breaker(self, now: int) -> None:
+        """Let `status` and the next process know of it."""
+        was_open = self._opened_at is not None
+        if self._breaker.open or was_open:
+            self._opened_at = (self._opened_at or now) if self._breaker.open else None
+            probe_at = now + int(self._breaker.wait() * 1_000_000)
+            self._ledger.deliveries.note_breaker(self.name, self._opened_at, probe_at)
 
     def _adapt(self) -> None:
         if self._crew.busy or self._handler.batch_size > 1:
@@ -111,11 +143,15 @@ class Deliverer(Loop):
 
     def _claim(self) -> bool:
         ordered = self._settings.order == "conversation"
-        claims = self._ledger.deliveries.claim(self._handler.name, self._limit, ordered=ordered)
+        limit = self._breaker.allowance(self._limit)
+        if not limit:
+            return False
+        claims = self._ledger.deliveries.claim(self._handler.name, limit, ordered=ordered)
         fit = [claim for claim in claims if claim.attempt <= self._settings.max_attempts]
         self._unsettled += [_exhausted(claim) for claim in claims if claim.attempt > self._settings.max_attempts]
         reached("claimed")
         if fit:
+            self._breaker.claimed(fit[0].id)
             self._claimed_at = time.monotonic()
             self._crew.give(self._chunks(fit, ordered=ordered))
         return bool(claims)

@@ -34,8 +34,8 @@ class Disposal:
         """A listing without the folder that this source moves its files to."""
         return [entry for entry in entries if entry.name != self._target or entry.regular]
 
-    def dispose(self, files: Sequence[tuple[Entry, Known]]) -> int:
-        """Move or delete `files`; returns how many the server confirmed.
+    def dispose(self, files: Sequence[tuple[Entry, Known]], look: int) -> int:
+        """Move or delete `files`, which `look` has listed; returns how many the server confirmed.
 
         Those that it refuses stay where they are, known and so not taken again, and are tried at each look. When it
         refuses all from the start, the account may not do it: that is said once, and the source goes on as with
@@ -49,7 +49,7 @@ class Disposal:
         reached("disposed")
         done = [(numbers[entry], _words(result)) for entry, result in results if not isinstance(result, Miss)]
         refused = [result for _, result in results if isinstance(result, Miss) and result.kind == "refused"]
-        self._ledger.files.disposed(done)
+        self._ledger.files.disposed(done, look)
         reached("disposal-noted")
         self._works = self._works or bool(done)
         if refused and not self._works:

@@ -13,15 +13,15 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from zoneinfo import ZoneInfo
 
 from sftpd_processor.config.settings import SourceSettings
 from sftpd_processor.errors import InternalError, LedgerUnavailable, ProcessorError
-from sftpd_processor.events.parse import Parsed, Rejection, parse
+from sftpd_processor.events.parse import Parsed, Rejection
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Arrival, Batch, Known, LookCounts, Recorded, Sighting
 from sftpd_processor.pipeline.admission import admission, shown, unsafe_name
 from sftpd_processor.pipeline.disposal import Disposal
+from sftpd_processor.pipeline.reading import reader
 from sftpd_processor.pipeline.tally import Tally
 from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Entry, Miss, Source
@@ -62,7 +62,7 @@ class Intake:
         self._wanting = wanting
         self._tell = recorded
         self._refuse = admission(settings)
-        self._zone = ZoneInfo(settings.time_zone)
+        self._read = reader(settings)
         self._settle = int(settings.settle_seconds * 1_000_000)
         self._disposal = Disposal(source, settings, ledger)
         self._stopped = False
@@ -94,7 +94,7 @@ class Intake:
         self.unsettled = 0
         self._uncommitted = ()
         try:
-            self._walk(_Look(look, self._ledger.clock(), counts))
+            self._walk(_Look(look, counts))
         except ProcessorError as error:
             with contextlib.suppress(LedgerUnavailable):  # when the ledger is the cause, it cannot keep a note of it
                 files.end_look(name, look, counts, str(error))
@@ -122,7 +122,7 @@ class Intake:
                         committing.result()
                     committing = recorder.submit(self._record, work, fetched, look)
                 self._uncommitted = work.entries
-                look.counts.disposed += self._dispose(work)
+                look.counts.disposed += self._dispose(work, look)
             if committing is not None:
                 committing.result()
 
@@ -168,11 +168,11 @@ class Intake:
             else:
                 self.unsettled += 1
                 work.sightings.append(Sighting(entry, "waiting", known.reason or "", known))
-        elif known.disposed_at is not None and known.disposed_at < look.started:
+        elif known.disposed_look is not None and known.disposed_look < look.number:
             work.fetch[entry] = known  # moved or deleted before this look, so this is another file like it
         else:
             look.counts.known += 1
-            if known.look < look.number and known.disposed_at is None:
+            if known.look < look.number and known.disposed_look is None:
                 work.dispose.append((entry, known))
 
     def _settled(self, known: Known | None) -> bool:
@@ -180,8 +180,8 @@ class Intake:
         first_seen = known.first_seen if known is not None and known.state == "waiting" else self._ledger.clock()
         return self._ledger.clock() - first_seen >= self._settle
 
-    def _dispose(self, work: _Work) -> int:
-        done = self._disposal.dispose(work.dispose)
+    def _dispose(self, work: _Work, look: _Look) -> int:
+        done = self._disposal.dispose(work.dispose, look.number)
         for entry, _ in work.dispose:
             self._fresh.pop(entry, None)
         self.tally.disposed += done
@@ -220,7 +220,7 @@ class Intake:
             state = "vanished" if content.kind == "vanished" else "waiting"
             batch.sightings.append(Sighting(entry, state, content.reason, known))
             return
-        result = parse(content, self._zone, accept_unknown=self._settings.unknown_events == "accept")
+        result = self._read(content)
         if (unfinished := _unfinished(entry, result)) and not self._settled(known):
             self.unsettled += 1
             batch.sightings.append(Sighting(entry, "waiting", unfinished, known))
@@ -233,7 +233,6 @@ class _Look:
     """One walk through the folder. Each count has a single writer: the polling or the recording thread."""
 
     number: int
-    started: int
     counts: LookCounts
 
     def count(self, batch: Batch) -> None:

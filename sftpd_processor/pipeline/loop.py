@@ -83,6 +83,7 @@ class Loop(ABC):
     def _run(self) -> None:
         while not self.stopping or self.unfinished():
             self._signal.clear()
+            last = self._finishing  # a whole step follows `finish`: it finds what was recorded just before
             try:
                 wait = self.step()
             except ProcessorError as error:
@@ -95,7 +96,7 @@ class Loop(ABC):
                     return
                 continue
             self._recovered()
-            if self._finishing and wait != 0 and not self.unfinished():
+            if last and wait != 0 and not self.unfinished():
                 return
             self._signal.wait(wait)
 

@@ -11,12 +11,13 @@ from sftpd_processor.ledger.records import Claim, Settlement
 
 def settlement(claim: Claim, outcome: Outcome, settings: DeliverySettings, now: int) -> Settlement:
     """How `outcome` is written: a `retry` becomes pending again, or a dead letter after the last attempt."""
+    detail = outcome.detail or None
     if outcome.state != "retry":
-        return Settlement(claim.id, outcome.state, claim.attempt, now, outcome.detail or None)
+        return Settlement(claim.id, outcome.state, claim.attempt, now, detail, failed=outcome.state == "dead")
     if claim.attempt >= settings.max_attempts:
-        return Settlement(claim.id, "dead", claim.attempt, now, outcome.detail or None)
+        return Settlement(claim.id, "dead", claim.attempt, now, detail, failed=True)
     pause = outcome.after if outcome.after is not None else backoff(claim.attempt, settings)
-    return Settlement(claim.id, "pending", claim.attempt, now + int(pause * 1_000_000), outcome.detail or None)
+    return Settlement(claim.id, "pending", claim.attempt, now + int(pause * 1_000_000), detail, failed=True)
 
 
 def released(claim: Claim, now: int) -> Settlement:

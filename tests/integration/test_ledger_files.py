@@ -105,9 +105,9 @@ def test_a_file_that_comes_back_after_disposal_is_a_new_occurrence(ledger: Ledge
         known = ledger.files.known("webio", [seen]).get(seen)
         ledger.record(batch(arrival("1.json", raw, known=known)), wanting)
         known = _known(ledger, seen)
-        assert (known.occurrence, known.disposed_at) == (occurrence, None)
-        ledger.files.disposed([(known.id, "deleted")])
-        assert _known(ledger, seen).disposed_at is not None
+        assert (known.occurrence, known.disposed_look) == (occurrence, None)
+        ledger.files.disposed([(known.id, "deleted")], occurrence)
+        assert _known(ledger, seen).disposed_look is not None
     assert rows(url, "SELECT occurrence, verdict, disposal FROM files ORDER BY id") == [
         (0, "accepted", "deleted"),
         (1, "duplicate", "deleted"),

@@ -25,8 +25,8 @@ _NEXT = '''
 """A later migration."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 def upgrade() -> None:
     op.add_column("files", sa.Column("note", sa.Text()))
 '''
@@ -117,12 +117,12 @@ def test_an_older_ledger_is_migrated(url: str, tmp_path: Path, monkeypatch: pyte
         record(ledger, ("1.json", event()))
     folder = tmp_path / "100% migrations"  # a percent sign means something to Alembic's configuration
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0002_note.py").write_text(_NEXT)
+    (folder / "versions" / "0003_note.py").write_text(_NEXT)
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0002")
+    monkeypatch.setattr(database, "REVISION", "0003")
     with opened(url) as ledger:
         assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0003",)]
     assert rows(url, "SELECT name, note FROM files") == [("1.json", None)]
 
 
@@ -134,15 +134,15 @@ def test_a_failed_migration_leaves_the_ledger_as_it_was(
         record(ledger, ("1.json", event()))
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0002_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
+    (folder / "versions" / "0003_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0002")
+    monkeypatch.setattr(database, "REVISION", "0003")
     with pytest.raises(RuntimeError, match="broken"), opened(url):
         pass
     engine = create_engine(url)
     assert "note" not in {column["name"] for column in inspect(engine).get_columns("files")}
     engine.dispose()
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [(REVISION,)]
 
 
 def test_a_newer_ledger_is_refused(url: str) -> None:

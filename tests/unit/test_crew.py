@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from sftpd_processor.config.settings import DeliverySettings
 from sftpd_processor.handlers.api import DONE, Item, Outcome
 from sftpd_processor.ledger.records import Claim
 from sftpd_processor.pipeline import crew as module
+from sftpd_processor.pipeline.breaker import Breaker
 from sftpd_processor.pipeline.crew import Crew, Result, idempotency_key
 from tests.support import wait_until
 
@@ -52,7 +54,8 @@ class Room:
 
     def crew(self, do: Do, size: int = 2, timeout: float = 30.0, batch_size: int = 1) -> Crew:
         self.handler = Scripted(do, batch_size)
-        self.crews.append(Crew(self.handler, size, timeout, self.told.set))
+        breaker = Breaker("scripted", DeliverySettings(breaker_failures=0))
+        self.crews.append(Crew(self.handler, breaker, size, timeout, self.told.set))
         return self.crews[-1]
 
     def hang(self, _number: int) -> Outcome:

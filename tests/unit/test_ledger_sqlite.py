@@ -93,7 +93,7 @@ def test_every_question_of_a_running_daemon_uses_an_index(
     ledger.files.known("webio", [file.entry for file in taken])
     ledger.record(batch(*[arrival(f"again{number}.json", event(str(number))) for number in range(5)]), wanting)
     ledger.files.end_look("webio", look, LookCounts())
-    ledger.files.disposed([(1, "deleted")])
+    ledger.files.disposed([(1, "deleted")], 1)
     ledger.files.archived((file.id, "x") for file in ledger.files.unarchived(2))
     ledger.files.knows("webio", "1.json", "x")
     ledger.deliveries.settle([settled(claim.id) for claim in ledger.deliveries.claim("crm", 9, ordered=True)])
