@@ -25,6 +25,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/audit.py
 
 format: $(READY)
 	$(BIN)/ruff format .

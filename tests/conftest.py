@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sftpd_processor.testing.servers import AsyncsshServer, OpenSshServer, find_sshd
+from sftpd_processor.testing.asyncssh_server import AsyncsshServer
+from sftpd_processor.testing.servers import OpenSshServer, find_sshd
 from tests.support import PostgresCluster, ServedFolder, not_here, postgres_cluster, served_folder
 
 

@@ -158,7 +158,8 @@ def throw_away_server(root: Path) -> ThrowAwayServer:
     """
     from importlib.util import find_spec
 
-    from sftpd_processor.testing.servers import AsyncsshServer, OpenSshServer, find_sshd
+    from sftpd_processor.testing.asyncssh_server import AsyncsshServer
+    from sftpd_processor.testing.servers import OpenSshServer, find_sshd
 
     with contextlib.suppress(KeyError):  # an account without a name, as in some containers: sshd refuses to work for it
         if find_sshd() is not None:

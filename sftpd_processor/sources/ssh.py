@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import socket
+from functools import partial
 from typing import Any
 
 import paramiko
 
 from sftpd_processor.config.settings import SftpSourceSettings
-from sftpd_processor.errors import SourceRefused, SourceUnavailable
+from sftpd_processor.errors import ProcessorError, SourceRefused, SourceUnavailable
+from sftpd_processor.sources.algorithms import disagreement, restrict
 
 _READ_AHEAD = 1 << 18
+_SILENCE = ("No existing session", "Error reading SSH protocol banner")  # paramiko's words for it
+_GREETING = 1 << 14
 
 
 def login(settings: SftpSourceSettings) -> paramiko.SSHClient:
@@ -19,7 +23,8 @@ def login(settings: SftpSourceSettings) -> paramiko.SSHClient:
 
     Raises:
         SourceUnavailable: the server cannot be reached or does not answer in time.
-        SourceRefused: its host key is unknown or changed, the login failed, or the private key is unusable.
+        SourceRefused: its host key is unknown or changed, the login failed, the private key is unusable, or the
+            server shares no algorithm of some kind with us.
     """
     try:
         key = _private_key(settings)
@@ -41,6 +46,7 @@ def _connect(settings: SftpSourceSettings, key: paramiko.PKey | None) -> paramik
     client = paramiko.SSHClient()
     try:
         _trust(client, settings)
+        connection = _BufferedSocket(settings)
         client.connect(
             settings.host,
             settings.port,
@@ -52,9 +58,15 @@ def _connect(settings: SftpSourceSettings, key: paramiko.PKey | None) -> paramik
             auth_timeout=settings.connect_timeout_seconds,
             allow_agent=False,
             look_for_keys=False,
-            sock=_BufferedSocket(settings),
-            transport_factory=_transport,
+            sock=connection,
+            transport_factory=partial(_transport, legacy=settings.algorithms == "legacy"),
         )
+    except Exception as error:
+        transport = client.get_transport()
+        client.close()
+        if transport is not None and (why := disagreement(transport, connection.greeting)):
+            raise SourceRefused(f"source {settings.name}: {settings.host}:{settings.port}: {why}") from error
+        raise
     except BaseException:
         client.close()
         raise
@@ -100,10 +112,14 @@ class _BufferedSocket:
         self._socket = socket.create_connection(address, settings.connect_timeout_seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._ahead = memoryview(b"")
+        self.greeting = b""
+        """The first bytes that the server sent: its name, and the algorithms that it offers."""
 
     def recv(self, size: int) -> bytes:
         if not self._ahead:
             self._ahead = memoryview(self._socket.recv(_READ_AHEAD))
+            if len(self.greeting) < _GREETING:
+                self.greeting += self._ahead[:_GREETING]
         data, self._ahead = self._ahead[:size], self._ahead[size:]
         return bytes(data)
 
@@ -122,11 +138,9 @@ def _trust(client: paramiko.SSHClient, settings: SftpSourceSettings) -> None:
     client.set_missing_host_key_policy(_Pinned(settings))
 
 
-def _transport(sock: socket.socket, **options: object) -> paramiko.Transport:
-    """A transport that prefers AES-GCM: one pass in OpenSSL, where the others need a second one for the MAC."""
+def _transport(sock: socket.socket, *, legacy: bool, **options: object) -> paramiko.Transport:
     transport = paramiko.Transport(sock, **options)
-    security = transport.get_security_options()
-    security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)
+    restrict(transport, legacy=legacy)
     return transport
 
 
@@ -152,7 +166,7 @@ def _private_key(settings: SftpSourceSettings) -> paramiko.PKey | None:
     )
 
 
-def _explained(error: Exception, settings: SftpSourceSettings) -> Exception:
+def _explained(error: Exception, settings: SftpSourceSettings) -> ProcessorError:
     """The same failure in words for the person who must act."""
     where = f"source {settings.name}: {settings.host}:{settings.port}"
     login_as = f"as {settings.username!r}"
@@ -163,6 +177,11 @@ def _explained(error: Exception, settings: SftpSourceSettings) -> Exception:
             return SourceRefused(_changed_key(settings, error.key, error.expected_key))
         case paramiko.AuthenticationException() if _cut_short(error):
             return SourceUnavailable(f"{where}: the connection was lost during the login {login_as}")
+        case paramiko.AuthenticationException() if "pubkey algorithm" in str(error):
+            return SourceRefused(
+                f"{where}: the server takes no RSA key with a SHA-2 signature, and this program makes no other; log in "
+                f"{login_as} with an ed25519 or ecdsa key"
+            )
         case paramiko.AuthenticationException():
             return SourceRefused(
                 f"{where}: the server refused the login {login_as}; check username and {_credentials(settings)}"
@@ -171,9 +190,14 @@ def _explained(error: Exception, settings: SftpSourceSettings) -> Exception:
             return SourceUnavailable(f"{where}: no answer within {settings.connect_timeout_seconds:g} s")
         case socket.gaierror():
             return SourceUnavailable(f"{where}: the host name cannot be resolved")
+        case paramiko.SSHException() if any(words in str(error) for words in _SILENCE):
+            return SourceUnavailable(
+                f"{where}: no SSH server answered within {settings.connect_timeout_seconds:g} s, or it hung up"
+            )
         case OSError() | EOFError() | paramiko.SSHException():
             return SourceUnavailable(f"{where}: {_said(error)}")
-    return error
+    # What a server sends that does not keep to the protocol, paramiko trips over in many ways.
+    return SourceUnavailable(f"{where}: it does not speak SSH as it should ({type(error).__name__})")
 
 
 def _cut_short(error: BaseException) -> bool:

@@ -1,8 +1,8 @@
 """Throw-away SFTP servers on the loopback address, for tests, demos and benchmarks.
 
-`OpenSshServer` runs the machine's own sshd, `AsyncsshServer` a second, different implementation inside this
-process (it needs the `demo` extra). Both keep the interface `ThrowAwayServer`; neither shuts the client up
-in a folder, so an absolute remote path is the local one, and a relative path starts at `root`.
+`OpenSshServer` runs the machine's own sshd; `AsyncsshServer`, in a module of its own, is a second, different
+implementation inside this process (it needs the `demo` extra). Both keep the interface `ThrowAwayServer`; neither
+shuts the client up in a folder, so an absolute remote path is the local one, and a relative path starts at `root`.
 
     with OpenSshServer(folder) as server:
         connect(server.host, server.port, server.username, server.client_key_path)
@@ -12,8 +12,6 @@ They are made for a machine you trust: whoever can read the client key can read 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import pwd
 import shutil
@@ -21,34 +19,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Protocol, Self
 
 from sftpd_processor.errors import SourceUnavailable
-
-if TYPE_CHECKING:
-    import asyncssh
 
 START_SECONDS = 20.0
 _HOST = "127.0.0.1"
 _PORT_TRIES = 5
-_CHANGES = (
-    "write",
-    "rename",
-    "posix_rename",
-    "remove",
-    "mkdir",
-    "rmdir",
-    "setstat",
-    "fsetstat",
-    "symlink",
-    "link",
-)
 _SSHD_PLACES = ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/opt/homebrew/sbin/sshd", "/usr/bin/sshd")
 
 
@@ -91,7 +73,7 @@ class PortTakenError(Exception):
     """Somebody else took the port between finding and using it."""
 
 
-class _Server(ABC):
+class BaseServer(ABC):
     """The common part: keys in a private folder, a port, a start that returns when clients can connect."""
 
     username = "webio"
@@ -171,15 +153,19 @@ class _Server(ABC):
         shutil.copy(self.home / "client_key.pub", self.home / "authorized_keys")
 
 
-class OpenSshServer(_Server):
+class OpenSshServer(BaseServer):
     """The machine's sshd with a configuration of its own: key login only, as the user who runs this.
 
     `sftp_server` is the path of an external sftp-server to run in place of sshd's built-in one; `read_only`
-    refuses every change. Raises SourceUnavailable when there is no sshd, or when it does not start.
+    refuses every change; `options` are lines of sshd_config that stand before all others, so that they win.
+    Raises SourceUnavailable when there is no sshd, or when it does not start.
     """
 
-    def __init__(self, root: Path, *, sftp_server: Path | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, sftp_server: Path | None = None, read_only: bool = False, options: Sequence[str] = ()
+    ) -> None:
         super().__init__(root, read_only=read_only)
+        self._options = tuple(options)
         self.username = pwd.getpwuid(os.geteuid()).pw_name
         self._sftp_server = sftp_server
         self._process: subprocess.Popen[bytes] | None = None
@@ -238,6 +224,7 @@ class OpenSshServer(_Server):
         flags = " -R" if self.read_only else ""
         return "\n".join(
             [
+                *self._options,
                 f"ListenAddress {self.host}:{self.port}",
                 f"HostKey {self.home}/host_key",
                 f"AuthorizedKeysFile {self.home}/authorized_keys",
@@ -254,132 +241,6 @@ class OpenSshServer(_Server):
                 "",
             ]
         )
-
-
-class AsyncsshServer(_Server):
-    """asyncssh's SFTP server in a thread of this process: login by password or key, for one account.
-
-    `read_only` is an account that may read but not write, rename or remove. Raises SourceUnavailable when
-    asyncssh is not installed.
-    """
-
-    def __init__(
-        self, root: Path, *, password: str = "a pretend password", read_only: bool = False
-    ) -> None:  # fixed, since the server lives on loopback only
-        super().__init__(root, read_only=read_only)
-        self.password = password
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._listener: asyncssh.SSHAcceptor | None = None
-        self.connections: set[asyncssh.SSHServerConnection] = set()
-
-    @property
-    def running(self) -> bool:
-        return self._loop is not None
-
-    def _start(self) -> None:
-        try:
-            import asyncssh
-        except ModuleNotFoundError:
-            raise SourceUnavailable("asyncssh is not installed: pip install 'sftpd-processor[demo]'") from None
-        logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="asyncssh-server", daemon=True)
-        self._thread.start()
-        try:
-            self._listener = self._await(self._listen(asyncssh))
-        except OSError as error:
-            self.stop()
-            raise PortTakenError from error
-
-    async def _listen(self, asyncssh: Any) -> Any:
-        return await asyncssh.listen(
-            self.host,
-            self.port,
-            server_host_keys=[str(self.home / "host_key")],
-            authorized_client_keys=str(self.home / "authorized_keys"),
-            server_factory=_account_class(self),
-            sftp_factory=_sftp_class(self.root, read_only=self.read_only),
-            reuse_address=True,
-        )
-
-    def stop(self) -> None:
-        loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is None or thread is None:
-            return
-        asyncio.run_coroutine_threadsafe(self._close(), loop).result(START_SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-    async def _close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            await self._listener.wait_closed()
-            self._listener = None
-        await self._abort()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    def drop_connections(self) -> None:
-        """Cut every client off; the server goes on listening."""
-        self._await(self._abort())
-
-    async def _abort(self) -> None:
-        cut = list(self.connections)
-        for connection in cut:
-            connection.abort()
-        await asyncio.gather(*(connection.wait_closed() for connection in cut), return_exceptions=True)
-
-    def _await(self, coroutine: Any) -> Any:
-        if self._loop is None:
-            raise RuntimeError("AsyncsshServer is stopped")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(START_SECONDS)
-
-
-def _account_class(server: AsyncsshServer) -> type[Any]:
-    import asyncssh
-
-    class Account(asyncssh.SSHServer):
-        """Knows one user and one password; keys are checked by asyncssh against authorized_keys."""
-
-        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-            self._connection = conn
-            server.connections.add(conn)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            del exc
-            server.connections.discard(self._connection)
-
-        def password_auth_supported(self) -> bool:
-            return True
-
-        def validate_password(self, username: str, password: str) -> bool:
-            return (username, password) == (server.username, server.password)
-
-    return Account
-
-
-def _sftp_class(root: Path, *, read_only: bool) -> type[Any]:
-    import asyncssh
-
-    class Files(asyncssh.SFTPServer):
-        """The local files; relative paths start at the root."""
-
-        def map_path(self, path: bytes) -> bytes:
-            return os.fsencode(root / os.fsdecode(path))
-
-        def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-            if read_only and pflags & ~asyncssh.FXF_READ:
-                refuse()
-            return super().open(path, pflags, attrs)
-
-    def refuse(*_: object) -> None:
-        raise asyncssh.SFTPPermissionDenied("this account may only read")
-
-    return type("ReadOnlyFiles", (Files,), dict.fromkeys(_CHANGES, refuse)) if read_only else Files
 
 
 def find_sshd() -> Path | None:

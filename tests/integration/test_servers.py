@@ -13,7 +13,8 @@ import pytest
 
 from sftpd_processor.errors import SourceUnavailable
 from sftpd_processor.testing import servers
-from sftpd_processor.testing.servers import AsyncsshServer, OpenSshServer, ThrowAwayServer, find_sshd
+from sftpd_processor.testing.asyncssh_server import AsyncsshServer
+from sftpd_processor.testing.servers import OpenSshServer, ThrowAwayServer, find_sshd
 from tests.support import ServedFolder, not_here, wait_until
 
 Make = Callable[..., ThrowAwayServer]

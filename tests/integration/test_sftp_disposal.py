@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sftpd_processor.sources.base import Miss, Moved, Removed
-from sftpd_processor.testing.servers import AsyncsshServer, OpenSshServer, find_sshd
+from sftpd_processor.testing.asyncssh_server import AsyncsshServer
+from sftpd_processor.testing.servers import OpenSshServer, find_sshd
 from tests.integration.opened_sources import contents, files, listed, moves, opened
 from tests.support import ServedFolder, not_here, served_folder
 
