@@ -19,12 +19,15 @@ _WITHOUT_CLASS = frozenset({"union_tag_invalid", "union_tag_not_found"})
 _MOST_NESTED = 10_000  # an event of 1 MiB could hold half a million: 130 MiB and 2 s at each reading
 
 
-class Document(NamedTuple):
-    """One JSON text to be read as an event: the JSON path it is told by, and the line it starts on."""
+class Place(NamedTuple):
+    """Where a document stands in its file: the JSON path it is told by, and the line it starts on."""
 
     path: str
     line: int
-    text: bytes
+
+
+WHOLE = Place("$", 1)
+"""The place of a document that is the whole file."""
 
 
 class Unreadable(Exception):
@@ -35,32 +38,32 @@ class Unreadable(Exception):
         self.several = several
 
 
-def read(document: Document, zone: ZoneInfo, *, accept_unknown: bool) -> Event:
-    """The event in a document; only a type without a class costs a second look. Raises `Unreadable`."""
-    if len(document.text) > _MOST_NESTED:
-        _check_nesting(document)
+def read(text: bytes, place: Place, zone: ZoneInfo, *, accept_unknown: bool) -> Event:
+    """The event in `text`; only a type without a class costs a second look. Raises `Unreadable`."""
+    if len(text) > _MOST_NESTED:
+        _check_nesting(text, place)
     try:
-        return cast("Event", _known(document.text, context=zone, by_name=False))
+        return cast("Event", _known(text, context=zone, by_name=False))
     except ValidationError as error:
         details = _details(error)
     if details[0]["type"] not in _WITHOUT_CLASS:
-        raise _unreadable(document, details)
+        raise _unreadable(place, details)
     try:
-        event: Event = _unknown(document.text, context=zone, by_name=False)
+        event: Event = _unknown(text, context=zone, by_name=False)
     except ValidationError as error:
-        raise _unreadable(document, _details(error)) from None
+        raise _unreadable(place, _details(error)) from None
     if accept_unknown:
         return event
     names = ", ".join(EVENT_TYPES)
     why = f'the type "{printable(event.type)}" is unknown (known are {names})'
-    raise Unreadable(Fault(f"{document.path}.type", why))
+    raise Unreadable(Fault(f"{place.path}.type", why))
 
 
-def _check_nesting(document: Document) -> None:
+def _check_nesting(text: bytes, place: Place) -> None:
     """Raise `Unreadable` before an event of more lists and objects than anybody sends takes memory and time."""
-    if document.text.count(b"[") + document.text.count(b"{") > _MOST_NESTED:
+    if text.count(b"[") + text.count(b"{") > _MOST_NESTED:
         why = f'holds too many lists and objects for one event ("[" and "{{" may stand in it {_MOST_NESTED:,} times)'
-        raise Unreadable(Fault(document.path, why), several=True)
+        raise Unreadable(Fault(place.path, why), several=True)
 
 
 def not_json(message: str, first_line: int) -> Unreadable:
@@ -72,7 +75,7 @@ def _details(error: ValidationError) -> list[ErrorDetails]:
     return error.errors(include_url=False, include_input=False)
 
 
-def _unreadable(document: Document, details: list[ErrorDetails]) -> Unreadable:
+def _unreadable(place: Place, details: list[ErrorDetails]) -> Unreadable:
     if details[0]["type"] == "json_invalid":
-        return not_json(details[0]["ctx"]["error"], document.line)
-    return Unreadable(*(field_fault(document.path, detail, _KINDS) for detail in details))
+        return not_json(details[0]["ctx"]["error"], place.line)
+    return Unreadable(*(field_fault(place.path, detail, _KINDS) for detail in details))

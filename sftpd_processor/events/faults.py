@@ -45,6 +45,7 @@ _FIELDS = {
     "string_type": "must be a text",
     "string_too_short": "must not be empty",
     "string_too_long": "is longer than 100 characters",
+    "string_pattern_mismatch": "must not hold control or invisible characters",
     "dict_type": "an event must be a JSON object",
     "model_type": "an event must be a JSON object",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from hashlib import sha256
+from hashlib import blake2b, sha256
 
 from pydantic_core import from_json
 
@@ -50,6 +50,16 @@ def identity(event: Event, body: bytes) -> str:
             text += ",null" if part is None else f",{_quoted(part)}"
     text += "]"
     return text if len(text) <= _LONGEST else _digest(text.encode())
+
+
+def message_identity(kind: str, action: str) -> str:
+    """The identity of a message of type `kind` whose `communicationActionId` is `action`."""
+    return f'["{kind}",{_quoted(action)}]'
+
+
+def idempotency_key(organisation: str, identity: str, handler: str) -> str:
+    """The same for every attempt at handing this event to this handler, also from a rebuilt ledger."""
+    return blake2b(f"{organisation}\n{identity}\n{handler}".encode(), digest_size=16).hexdigest()
 
 
 def conversation_key(event: Event) -> str | None:

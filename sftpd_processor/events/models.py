@@ -102,7 +102,8 @@ Text = Annotated[str | None, _TextSchema(None)]
 """A text, None when it is absent, null or empty."""
 Words = Annotated[str, _TextSchema("")]
 """A text, empty when it is absent or null."""
-TypeName = Annotated[str, Field(strict=True, min_length=1, max_length=100)]
+TypeName = Annotated[str, Field(strict=True, min_length=1, max_length=100, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]*$")]
+"""A text that can be shown on a terminal and kept by any database: no control characters, NUL among them."""
 
 
 class Event(BaseModel):

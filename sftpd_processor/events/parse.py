@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic_core import from_json, to_json
 
 from sftpd_processor.errors import InternalError
-from sftpd_processor.events.document import Document, Unreadable, not_json, read
+from sftpd_processor.events.document import WHOLE, Place, Unreadable, not_json, read
 from sftpd_processor.events.faults import WHITESPACE, Fault, Rejection, foreign
 from sftpd_processor.events.identity import identity
 from sftpd_processor.events.models import Event
@@ -84,7 +84,7 @@ def parse(
 def parse_event(body: bytes, zone: ZoneInfo) -> Event:
     """The event in `body`, which `parse` has accepted before. Raises InternalError when it is not one."""
     try:
-        return read(Document("$", 1, body), zone, accept_unknown=True)
+        return read(body, WHOLE, zone, accept_unknown=True)
     except Unreadable as problem:
         raise InternalError(
             f"a recorded event can no longer be read: {problem.faults[0]}; please report this"
@@ -95,14 +95,14 @@ def _whole(text: bytes, rules: _Rules) -> Parsed | Rejection:
     if text.lstrip(WHITESPACE)[:1] == b"[":
         return _gather(_members(text, rules.most_events), rules, lines=False)
     try:
-        return Parsed((_parsed(Document("$", 1, text), 0, rules),), lines=False)
+        return Parsed((_parsed(text, WHOLE, 0, rules),), lines=False)
     except Unreadable as problem:
         if not problem.several or not _looks_like_lines(text, rules.most_events):
             raise
     return _gather(_lines(text), rules, lines=True)
 
 
-def _members(text: bytes, most: int) -> Iterator[Document]:
+def _members(text: bytes, most: int) -> Iterator[tuple[Place, bytes]]:
     try:
         members = from_json(text)
     except ValueError as error:
@@ -112,13 +112,13 @@ def _members(text: bytes, most: int) -> Iterator[Document]:
     _check_count(len(members), most)
     for index, member in enumerate(members):
         members[index] = None  # so that the file is not held twice over, as members and as events
-        yield Document(f"$[{index}]", 1, to_json(member))
+        yield Place(f"$[{index}]", 1), to_json(member)
 
 
-def _lines(text: bytes) -> Iterator[Document]:
+def _lines(text: bytes) -> Iterator[tuple[Place, bytes]]:
     for number, raw in enumerate(BytesIO(text), 1):
         if line := raw.strip(WHITESPACE):
-            yield Document(f"line {number}: $", number, line)
+            yield Place(f"line {number}: $", number), line
 
 
 def _looks_like_lines(text: bytes, most: int) -> bool:
@@ -139,14 +139,14 @@ def _check_count(count: int, most: int) -> None:
         raise Unreadable(Fault("the file", f"holds {count:,} events; `max_file_events` allows {most:,}"))
 
 
-def _gather(documents: Iterable[Document], rules: _Rules, *, lines: bool) -> Parsed | Rejection:
+def _gather(documents: Iterable[tuple[Place, bytes]], rules: _Rules, *, lines: bool) -> Parsed | Rejection:
     """Read every document, so that all faults of a file are told at once."""
     events: list[ParsedEvent] = []
     faults: list[Fault] = []
     total = 0
-    for position, document in enumerate(documents):
+    for position, (place, text) in enumerate(documents):
         try:
-            events.append(_parsed(document, position, rules))
+            events.append(_parsed(text, place, position, rules))
         except Unreadable as problem:
             total += len(problem.faults)
             faults.extend(problem.faults[: _MOST_FAULTS - len(faults)])
@@ -156,7 +156,7 @@ def _gather(documents: Iterable[Document], rules: _Rules, *, lines: bool) -> Par
     return Parsed(tuple(events), lines, rejection)
 
 
-def _parsed(document: Document, position: int, rules: _Rules) -> ParsedEvent:
-    event = read(document, rules.zone, accept_unknown=rules.accept_unknown)
-    body = document.text.strip(WHITESPACE)
+def _parsed(text: bytes, place: Place, position: int, rules: _Rules) -> ParsedEvent:
+    event = read(text, place, rules.zone, accept_unknown=rules.accept_unknown)
+    body = text.strip(WHITESPACE)
     return ParsedEvent(event, body, identity(event, body), position)

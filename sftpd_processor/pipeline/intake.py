@@ -31,7 +31,7 @@ _LINES = (".jsonl", ".ndjson")
 _LONGEST_SHOWN = 300
 _LARGEST = 2**63 - 1  # that a database can hold; a server may claim more
 _MOST_FRESH = 20_000  # files remembered from one look to the next
-_MOST_BYTES = 16 << 20  # read before they are committed
+_MOST_BYTES = 4 << 20  # read before they are committed; what is parsed can take forty times as much
 
 
 @dataclass(slots=True)

@@ -141,7 +141,8 @@ class Desk:
         """The journal's lines; none before the first."""
         if not self.journal.exists():
             return []
-        return [json.loads(line) for line in self.journal.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+        # Not splitlines: it takes U+2028 and others within a text for the end of a line.
+        return [json.loads(line) for line in self.journal.read_text().split("\n")[:-1]]
 
     def keys(self) -> list[str]:
         """The idempotency keys of the journal's lines."""

@@ -38,6 +38,7 @@ def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
     assert (source.after, source.move_to) == ("move", "processed")
     assert (source.poll_seconds, source.cron) == (30, None)
     assert (source.organisation, source.time_zone, source.unknown_events) == ("default", "UTC", "accept")
+    assert (source.partial, source.max_file_events) == ("accept", 10_000)
     assert settings.state.dir == Path("/var/lib/sftpd-processor")
     assert settings.handlers == ()
     assert settings.delivery.model_dump() == {
@@ -47,6 +48,8 @@ def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
         "max_attempts": 8,
         "backoff_seconds": 2,
         "backoff_max_seconds": 3600,
+        "breaker_failures": 10,
+        "breaker_max_seconds": 60,
     }
 
 
@@ -120,6 +123,8 @@ def test_required_keys(tmp_path: Path, key: str) -> None:
         ("cron", '"99 * * * *"', "five crontab fields"),
         ("organisation", '"A B"', "a-z"),
         ("unknown_events", '"drop"', "'accept' or 'quarantine'"),
+        ("partial", '"drop"', "'accept' or 'reject'"),
+        ("max_file_events", "0", "1 or more"),
         ("in_flight", "1025", "1024 or less"),
         ("in_flight", "0", "1 or more"),
         ("connect_timeout_seconds", "0", "more than 0"),

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of bytes → events, and the seeds it starts from."""

@@ -1,0 +1,1 @@
+"""Files that nobody should send, each with what must become of it."""
