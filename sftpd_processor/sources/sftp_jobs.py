@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 _CHUNK = 32768  # the longest READ that every server must serve
 _READ_AHEAD = 16  # READDIR requests under way; OpenSSH answers each with up to 100 names
+FREE_PIECES = 64
+SMALLEST_PIECE = 512  # bytes
+
+
+IN_PIECES = Miss("refused", f"the server hands it out in pieces of less than {SMALLEST_PIECE} bytes")
 
 
 class Job(Protocol):
@@ -29,14 +35,15 @@ class Fetch:
     __slots__ = (
         "_alone",
         "_chunks",
-        "_entry",
         "_got",
         "_handle",
         "_path",
+        "_pieces",
         "_pipeline",
         "_results",
         "_shrinks",
         "_want",
+        "entry",
     )
 
     def __init__(
@@ -44,10 +51,10 @@ class Fetch:
     ) -> None:
         self._pipeline = pipeline
         self._path = prefix + wire.encode(entry.name)
-        self._entry = entry
+        self.entry = entry
         self._results = results
         self._chunks: list[bytes] = []
-        self._got = self._shrinks = 0
+        self._got = self._pieces = self._shrinks = 0
         self._alone = False
 
     def start(self) -> None:
@@ -63,16 +70,16 @@ class Fetch:
         if said.code == wire.FAILURE and not self._alone:
             self._pipeline.again(self, self._shrinks)  # it may be for want of handles
             return
-        self._results.append((self._entry, _miss(said)))
+        self._results.append((self.entry, _miss(said)))
         self._pipeline.finished()
 
     def _ask(self) -> None:
-        self._want = min(self._entry.size + 1 - self._got, _CHUNK)
+        self._want = min(self.entry.size + 1 - self._got, _CHUNK)
         tail = wire.OFFSET_AND_LENGTH.pack(self._got, self._want)
         self._pipeline.post(wire.READ, self._handle + tail, self._read)
 
     def _read(self, kind: int, body: bytes) -> None:
-        size = self._entry.size
+        size = self.entry.size
         if kind != wire.DATA:
             said = wire.status(kind, body)
             self._end(self._whole() if said.code == wire.EOF else _miss(said))
@@ -81,19 +88,22 @@ class Fetch:
         asked_beyond = self._got + self._want > size
         self._chunks.append(data)
         self._got += len(data)
+        self._pieces += 1
         if self._got > size or not data or (self._got == size and asked_beyond):
             self._end(self._whole())
+        elif self._pieces > FREE_PIECES + self._got // SMALLEST_PIECE:
+            self._end(IN_PIECES)  # each piece costs a request: thousands of them for a small file
         else:
             self._ask()
 
     def _whole(self) -> bytes | Miss:
-        if self._got == self._entry.size:
+        if self._got == self.entry.size:
             return b"".join(self._chunks)
-        return changed(self._entry, self._got)
+        return changed(self.entry, self._got)
 
     def _end(self, result: bytes | Miss) -> None:
         """The next file need not wait for the answer to CLOSE: what is asked later comes later at the server, too."""
-        self._results.append((self._entry, result))
+        self._results.append((self.entry, result))
         self._pipeline.post_close(self._handle)
         self._pipeline.finished()
 
@@ -200,13 +210,23 @@ class Listing:
         self._end: SftpStatus | None = None
 
     def take(self, batch: int) -> list[Entry]:
-        """The next `batch` entries; fewer only at the end. Raises `SftpStatus` when the server stops early."""
-        while len(self._entries) < batch and (self._end is None or self._under_way):
+        """The next `batch` entries; fewer only at the end.
+
+        May take a second for each name that comes. Raises `SftpStatus` when the server stops early.
+        """
+        began = time.monotonic()
+        while len(self._entries) < batch and not self.ended:
             self._ask()
+            self._pipeline.allow(1.0 + len(self._entries), began)
             self._pipeline.pump()
         if self._end is not None and self._end.code != wire.EOF:
             raise self._end
         return [self._entries.popleft() for _ in range(min(batch, len(self._entries)))]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server owes no more names."""
+        return self._end is not None and not self._under_way
 
     def close(self) -> None:
         """Let the server forget it."""

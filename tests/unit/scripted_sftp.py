@@ -95,7 +95,7 @@ class ScriptedSftp:
         """As `paramiko.Channel` has it."""
         self.timeouts.append(timeout)
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
         """As `paramiko.Channel` has it."""
         self._requests += data
         while len(self._requests) >= 4:
@@ -104,6 +104,7 @@ class ScriptedSftp:
                 break
             request, self._requests = self._requests[4:end], self._requests[end:]
             self._take(request)
+        return len(data)
 
     def recv(self, nbytes: int) -> bytes:
         """As `paramiko.Channel` has it."""

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from sftpd_processor.sources.base import Entry, Miss
+from sftpd_processor.sources.sftp_jobs import IN_PIECES
 from tests.unit.scripted_sftp import (
     CLOSE,
     DATA,
@@ -41,11 +42,25 @@ def many(count: int) -> dict[str, bytes]:
     return {f"{n}.json": b'{"n": %d}' % n for n in range(count)}
 
 
-@pytest.mark.parametrize("read_limit", [1, 100, 32_768, 1 << 30])
-def test_short_reads_are_continued(read_limit: int) -> None:
+@pytest.mark.parametrize(("read_limit", "longest"), [(1, 60), (100, 300), (512, 1 << 20), (32_768, 1 << 20)])
+def test_short_reads_are_continued(read_limit: int, longest: int) -> None:
     """A server may give fewer bytes than were asked for; the rest is asked for until the file is whole."""
-    files = {name: data for name, data in FILES.items() if len(data) <= 300 or read_limit > 1}
+    files = {name: data for name, data in FILES.items() if len(data) <= longest} | {"60.json": b"x" * 60}
     assert fetched(ScriptedSftp(files, read_limit=read_limit), files) == files
+
+
+@pytest.mark.parametrize("read_limit", [1, 100, 200])
+def test_a_file_in_tiny_pieces_costs_a_bounded_number_of_requests(read_limit: int) -> None:
+    """64 answers are free, then each must have brought 512 bytes on average: so a file costs at most as many READs."""
+    files = {"a.json": b"x" * 60_000, "b.json": b"{}"}
+    server = ScriptedSftp(files)
+
+    def tiny(number: int, body: bytes) -> bytes | None:
+        return packet(DATA, number, string(b"x" * read_limit)) if taken(body)[0] == b"h1" else None
+
+    server.rules[READ] = tiny
+    assert fetched(server, files) == {"a.json": IN_PIECES, "b.json": b"{}"}
+    assert 64 < server.count(READ) <= 64 + 2 + 60_000 // 512
 
 
 def test_no_read_asks_for_more_than_every_server_must_give() -> None:
