@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import threading
 import time
 from collections.abc import Generator, Iterator
 
@@ -17,12 +16,12 @@ import paramiko
 from sftpd_processor.config.settings import SftpSourceSettings
 from sftpd_processor.doctor.findings import OpenFiles, SshFacts
 from sftpd_processor.doctor.place import Refused
-from sftpd_processor.errors import SourceRefused, SourceUnavailable
+from sftpd_processor.errors import SourceUnavailable
 from sftpd_processor.sources import sftp_wire as wire
 from sftpd_processor.sources.base import BATCH, Entry
 from sftpd_processor.sources.sftp_pipeline import Pipeline
 from sftpd_processor.sources.sftp_wire import SftpStatus
-from sftpd_processor.sources.ssh import connected, fingerprint, login
+from sftpd_processor.sources.ssh import fingerprint, located, login, sftp_channel
 
 # Of SFTP version 3, what the source has no need of.
 _WRITE, _SETSTAT, _RMDIR, _EXTENDED = 6, 9, 15, 200
@@ -49,11 +48,13 @@ class ServerPlace:
         self._client = login(self._settings)
         try:
             self._opened = Pipeline(
-                self._channel(self._client), in_flight=1, timeout=self._settings.operation_timeout_seconds
+                sftp_channel(self._client, self._settings),
+                in_flight=1,
+                timeout=self._settings.operation_timeout_seconds,
             )
         except SourceUnavailable as error:
             self.close()
-            raise SourceUnavailable(self._where(str(error))) from error
+            raise SourceUnavailable(located(self._settings, str(error))) from error
         except BaseException:
             self.close()
             raise
@@ -194,37 +195,19 @@ class ServerPlace:
     @contextlib.contextmanager
     def _asked(self) -> Iterator[Pipeline]:
         if self._opened is None:
-            raise SourceUnavailable(self._where("the connection was lost"))
+            raise SourceUnavailable(located(self._settings, "the connection was lost"))
         try:
             yield self._opened
         except SftpStatus as status:
             raise Refused(f"the server said: {status}") from status
         except struct.error:
             self.close()
-            raise SourceUnavailable(self._where(str(wire.garbage("an answer shorter than it says")))) from None
+            raise SourceUnavailable(
+                located(self._settings, str(wire.garbage("an answer shorter than it says")))
+            ) from None
         except SourceUnavailable as error:
             self.close()
-            raise SourceUnavailable(self._where(str(error))) from error
-
-    def _channel(self, client: paramiko.SSHClient) -> paramiko.Channel:
-        """A channel to the SFTP subsystem; paramiko itself would wait for it for ever."""
-        timeout = self._settings.operation_timeout_seconds
-        late = threading.Timer(timeout, client.close)
-        late.start()
-        try:
-            channel = client.get_transport().open_session(timeout=timeout)
-            channel.invoke_subsystem("sftp")
-        except (paramiko.SSHException, EOFError, OSError, AttributeError) as error:
-            if not connected(client):
-                raise SourceUnavailable(f"the server did not start SFTP within {timeout:g} s, or hung up") from error
-            raise SourceRefused(self._where(f"the server offers no SFTP to this account: {error}")) from error
-        finally:
-            late.cancel()
-        return channel
-
-    def _where(self, text: str) -> str:
-        prefix = f"source {self._settings.name}: "
-        return text if text.startswith(prefix) else f"{prefix}{self._settings.host}:{self._settings.port}: {text}"
+            raise SourceUnavailable(located(self._settings, str(error))) from error
 
 
 def _path(path: str) -> bytes:

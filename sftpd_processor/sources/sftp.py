@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import posixpath
-import threading
 from collections.abc import Iterator, Sequence
 
 import paramiko
@@ -16,7 +15,7 @@ from sftpd_processor.sources.base import BATCH, Entry, Miss, Move, Moved, Remove
 from sftpd_processor.sources.sftp_memory import STILL_THERE, Ghosts, Laggards, Refusals
 from sftpd_processor.sources.sftp_pipeline import TOO_SLOW, OutOfTime, Pipeline
 from sftpd_processor.sources.sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpStatus
-from sftpd_processor.sources.ssh import connected, login
+from sftpd_processor.sources.ssh import located, login, sftp_channel
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class SftpSource:
         finally:
             self._forget()
         if self._late is not None and not self._came:
-            raise SourceUnavailable(self._where(f"no file was handed out in time: {self._late}"))
+            raise SourceUnavailable(located(self._settings, f"no file was handed out in time: {self._late}"))
         if said := self._refusals.news():
             logger.warning("source %s: %s; they wait, and are asked for again at later polls", self.name, said)
 
@@ -128,9 +127,10 @@ class SftpSource:
             count += len(entries)
             if count > MOST_ENTRIES:
                 raise SourceRefused(
-                    self._where(
+                    located(
+                        self._settings,
                         f"the listing of {self._settings.folder!r} does not end: more than {MOST_ENTRIES:,} names came;"
-                        " check `folder`, or ask the server's owner"
+                        " check `folder`, or ask the server's owner",
                     )
                 )
             self._ghosts.listed(entries)
@@ -174,14 +174,14 @@ class SftpSource:
             yield self._session()
         except SourceUnavailable as error:
             self._drop()
-            raise SourceUnavailable(self._where(str(error))) from error
+            raise SourceUnavailable(located(self._settings, str(error))) from error
 
     def _session(self) -> Pipeline:
         if self._pipeline is None:
             self._client = login(self._settings)
             try:
                 self._pipeline = Pipeline(
-                    self._channel(self._client),
+                    sftp_channel(self._client, self._settings),
                     in_flight=self._settings.in_flight,
                     timeout=self._settings.operation_timeout_seconds,
                 )
@@ -190,36 +190,16 @@ class SftpSource:
                 raise
         return self._pipeline
 
-    def _channel(self, client: paramiko.SSHClient) -> paramiko.Channel:
-        """A channel to the server's SFTP subsystem; paramiko itself would wait for it for ever."""
-        timeout = self._settings.operation_timeout_seconds
-        late = threading.Timer(timeout, client.close)
-        late.start()
-        try:
-            transport = client.get_transport()
-            channel = transport.open_session(timeout=timeout)
-            channel.invoke_subsystem("sftp")
-        except (paramiko.SSHException, EOFError, OSError, AttributeError) as error:
-            if not connected(client):
-                raise SourceUnavailable(f"the server did not start SFTP within {timeout:g} s, or hung up") from error
-            raise SourceRefused(self._where(f"the server offers no SFTP to this account: {error}")) from error
-        finally:
-            late.cancel()
-        return channel
-
-    def _where(self, text: str) -> str:
-        prefix = f"source {self.name}: "
-        return text if text.startswith(prefix) else f"{prefix}{self._settings.host}:{self._settings.port}: {text}"
-
     def _unlistable(self, status: SftpStatus) -> str:
         folder = self._settings.folder
         if status.code == NO_SUCH_FILE:
-            return self._where(f"the folder {folder!r} does not exist there; check `folder`")
+            return located(self._settings, f"the folder {folder!r} does not exist there; check `folder`")
         if status.code == PERMISSION_DENIED:
-            return self._where(
-                f"the account may not list the folder {folder!r}; ask its owner for the right to read it"
+            return located(
+                self._settings,
+                f"the account may not list the folder {folder!r}; ask its owner for the right to read it",
             )
-        return self._where(f"the folder {folder!r} cannot be listed; the server said: {status}")
+        return located(self._settings, f"the folder {folder!r} cannot be listed; the server said: {status}")
 
 
 def _missing(entries: Sequence[Entry], results: Sequence[tuple[Entry, bytes | Miss]]) -> list[Entry]:

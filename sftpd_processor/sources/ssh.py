@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 from functools import partial
 from typing import Any
 
@@ -65,7 +66,7 @@ def _connect(settings: SftpSourceSettings, key: paramiko.PKey | None) -> paramik
         transport = client.get_transport()
         client.close()
         if transport is not None and (why := disagreement(transport, connection.greeting)):
-            raise SourceRefused(f"source {settings.name}: {settings.host}:{settings.port}: {why}") from error
+            raise SourceRefused(located(settings, why)) from error
         raise
     except BaseException:
         client.close()
@@ -75,7 +76,39 @@ def _connect(settings: SftpSourceSettings, key: paramiko.PKey | None) -> paramik
 
 def open_sftp(settings: SftpSourceSettings) -> paramiko.SFTPClient:
     """A plain SFTP client of a connection of its own, for the few requests where speed does not matter."""
-    return login(settings).open_sftp()
+    client = login(settings)
+    try:
+        return paramiko.SFTPClient(sftp_channel(client, settings))
+    except BaseException:
+        client.close()
+        raise
+
+
+def sftp_channel(client: paramiko.SSHClient, settings: SftpSourceSettings) -> paramiko.Channel:
+    """A channel to the server's SFTP subsystem; paramiko itself would wait for it for ever.
+
+    Raises `SourceUnavailable` when it does not start in time, and `SourceRefused` when the account has none.
+    """
+    timeout = settings.operation_timeout_seconds
+    late = threading.Timer(timeout, client.close)
+    late.start()
+    try:
+        channel = client.get_transport().open_session(timeout=timeout)
+        channel.invoke_subsystem("sftp")
+    except (paramiko.SSHException, EOFError, OSError, AttributeError) as error:
+        if not connected(client):
+            silent = f"the server did not start SFTP within {timeout:g} s, or hung up"
+            raise SourceUnavailable(located(settings, silent)) from error
+        raise SourceRefused(located(settings, f"the server offers no SFTP to this account: {error}")) from error
+    finally:
+        late.cancel()
+    return channel
+
+
+def located(settings: SftpSourceSettings, text: str) -> str:
+    """`text` with the source and its server before it, once."""
+    prefix = f"source {settings.name}: "
+    return text if text.startswith(prefix) else f"{prefix}{settings.host}:{settings.port}: {text}"
 
 
 def connected(client: paramiko.SSHClient) -> bool:
