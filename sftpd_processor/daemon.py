@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sftpd_processor.clockwatch import ClockWatch
 from sftpd_processor.config.settings import DirectorySourceSettings, Settings, SftpSourceSettings, SourceSettings
-from sftpd_processor.errors import ConfigurationError, InternalError, Problem, ProcessorError
+from sftpd_processor.errors import ConfigurationError, InternalError, Problem, ProcessorError, TransientError
 from sftpd_processor.handlers.api import Handler, HandlerContext
 from sftpd_processor.handlers.registry import Handlers, build_handlers
 from sftpd_processor.ledger.ledger import Ledger
@@ -26,7 +28,12 @@ from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Source
 from sftpd_processor.state import StateFolder
 
+if TYPE_CHECKING:
+    from sftpd_processor.schedule import Schedule
+
 logger = logging.getLogger(__name__)
+
+_LEDGER_PAUSE = 5.0  # seconds between two tries to open the ledger
 
 STOP_SECONDS = 20.0
 """How long a stop waits for what is under way; what has not ended then is done again after the next start."""
@@ -40,6 +47,8 @@ class Report:
     deliverers: dict[str, Deliverer]
     failures: dict[str, ProcessorError] = field(default_factory=dict)
     """Why a source could not be polled to its end, or a handler or the archive could not go on; by its name."""
+    untried: dict[str, int] = field(default_factory=dict)
+    """Deliveries that were not tried because the breaker of their handler is open; by its name."""
     interrupted: bool = False
     seconds: float = 0.0
 
@@ -80,7 +89,8 @@ class Daemon:
         self._settings = settings
         self._handlers = make_handlers(settings, config_folder)
         self._state = StateFolder(settings.state.dir)
-        self._ledger = Ledger(settings.state.ledger_url())
+        self._clock = ClockWatch()
+        self._ledger = Ledger(settings.state.ledger_url(), self._clock)
         self._archivist = Archivist(Archive(settings.state.dir, self._ledger))
         self._deliverers = [Deliverer(handler, self._ledger, settings.delivery) for handler in self._handlers]
         self._pollers = [self._poller(source) for source in settings.sources]
@@ -88,27 +98,34 @@ class Daemon:
         self._opened = ExitStack()
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Open the ledger and the handlers and start what the ledger drives; in the end, stop it in reverse."""
+    def opened(self, *, patient: bool) -> Iterator[None]:
+        """Open the ledger and the handlers and start what the ledger drives; in the end, stop it in reverse.
+
+        When the ledger cannot be opened now (a full disk, a database that is down), a `patient` one tries again
+        until it can, or until `stop`.
+        """
         with self._opened as opened:
             self._state.hold()
             opened.callback(self._state.release)
-            self._ledger.open()
             opened.callback(self._ledger.close)
-            self._recover()
-            _spare_the_collector()
-            _open_all(list(self._handlers), opened)
-            for loop in (self._archivist, *self._deliverers):
-                loop.start()
-            opened.callback(self._end_all)
+            self._open_ledger(patient=patient)
+            if not self._stop.is_set():
+                self._start_loops(opened)
             yield
+
+    def _start_loops(self, opened: ExitStack) -> None:
+        _spare_the_collector()
+        _open_all(list(self._handlers), opened)
+        for loop in (self._archivist, *self._deliverers):
+            loop.start()
+        opened.callback(self._end_all)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Work until `stop`. `ready` is called when everything is started."""
         from sftpd_processor.schedule import Schedule
 
         schedule = Schedule()
-        with self.opened(), ExitStack() as started:
+        with self.opened(patient=True), ExitStack() as started:
             for poller, settings in zip(self._pollers, self._settings.sources, strict=True):
                 schedule.add(settings, poller.wake)
                 poller.start()
@@ -116,9 +133,11 @@ class Daemon:
                     started.callback(_watch(settings, poller))
             schedule.start()
             started.callback(schedule.stop)
-            ready()
+            if not self._stop.is_set():
+                ready()
+            # A signal may reach another thread first: Python heeds it only when this one wakes.
             while not self._stop.wait(1.0):
-                pass  # a signal may reach another thread first: Python heeds it only when this one wakes
+                self._look_at_clock(schedule)
             logger.info("stopping: nothing more is taken, what runs may end")
 
     def once(self, watch: Callable[[Report], None]) -> Report:
@@ -131,8 +150,9 @@ class Daemon:
             {deliverer.name: deliverer for deliverer in self._deliverers},
         )
         began = time.monotonic()
-        with self.opened():
-            polls = [threading.Thread(target=self._poll, args=(poller, report)) for poller in self._pollers]
+        with self.opened(patient=False):
+            pollers = [] if self._stop.is_set() else self._pollers  # then the ledger is not open
+            polls = [threading.Thread(target=self._poll, args=(poller, report)) for poller in pollers]
             for poll in polls:
                 poll.start()
             _wait_for(polls, watch, report)
@@ -141,6 +161,8 @@ class Daemon:
                 loop.finish()
             while not self._stop.is_set() and not _ended(loops):
                 watch(report)
+            with suppress(TransientError):  # then its failure is told already
+                report.untried = self._untried()
         report.failures |= {str(loop): loop.failure for loop in loops if loop.failure is not None}
         report.interrupted = self._stop.is_set()
         report.seconds = time.monotonic() - began
@@ -153,6 +175,35 @@ class Daemon:
         for poller in self._pollers:
             poller.stop()
 
+    def _open_ledger(self, *, patient: bool) -> None:
+        failure = ""
+        while not self._stop.is_set():
+            try:
+                self._ledger.open()
+                self._clock.begin(self._ledger)
+                self._recover()
+            except TransientError as error:
+                if not patient:
+                    raise
+                if str(error) != failure:
+                    failure = str(error)
+                    logger.error("%s; tried again every %g s", failure, _LEDGER_PAUSE)  # noqa: TRY400 - told in one line
+                self._stop.wait(_LEDGER_PAUSE)
+            else:
+                break
+        if failure:
+            logger.info("the ledger works again")
+
+    def _untried(self) -> dict[str, int]:
+        broken = [deliverer.name for deliverer in self._deliverers if deliverer.breaker_open]
+        figures = self._ledger.figures.deliveries() if broken else {}
+        return {name: figures.get(name, {}).get("pending", 0) for name in broken}
+
+    def _look_at_clock(self, schedule: Schedule) -> None:
+        with suppress(TransientError):  # looked at again in a second
+            if self._clock.look(self._ledger):
+                schedule.clock_was_set()
+
     def _recover(self) -> None:
         again = self._ledger.deliveries.recover()
         reached("recovered")
@@ -162,6 +213,10 @@ class Daemon:
         for deliverer in self._deliverers:
             if deliverer.name in again:
                 deliverer.be_careful()
+        for handler, opened_at in self._ledger.deliveries.broken().items():
+            for deliverer in self._deliverers:
+                if deliverer.name == handler:
+                    deliverer.resume_breaker(opened_at)
 
     def _poller(self, settings: SourceSettings) -> Poller:
         source = make_source(settings)

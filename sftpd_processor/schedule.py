@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -16,21 +18,33 @@ class Schedule:
 
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler()
+        self._settings: list[SourceSettings] = []
 
     def add(self, settings: SourceSettings, wake: Callable[[], None]) -> None:
         """Call `wake` at the times of this source; a time that was missed (the machine slept) is made up for once."""
-        trigger = (
-            IntervalTrigger(seconds=settings.poll_seconds)
-            if settings.cron is None
-            else CronTrigger.from_crontab(settings.cron)
-        )
-        self._scheduler.add_job(wake, trigger, name=settings.name, coalesce=True, misfire_grace_time=None)
+        self._settings.append(settings)
+        trigger = _trigger(settings)
+        self._scheduler.add_job(wake, trigger, id=settings.name, coalesce=True, misfire_grace_time=None)
 
     def start(self) -> None:
         """Begin."""
         self._scheduler.start()
 
+    def clock_was_set(self) -> None:
+        """Count anew from now: the next times were computed with the old clock. What was passed over is made up for."""
+        for settings in self._settings:
+            job = self._scheduler.get_job(settings.name)
+            if job.next_run_time <= datetime.now(UTC):
+                job.func()
+            job.reschedule(_trigger(settings))
+
     def stop(self) -> None:
         """Call nothing any more."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+
+def _trigger(settings: SourceSettings) -> BaseTrigger:
+    if settings.cron is None:
+        return IntervalTrigger(seconds=settings.poll_seconds)
+    return CronTrigger.from_crontab(settings.cron)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -33,14 +34,15 @@ class StateFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._lock, 20).decode(errors="replace").strip() or "unknown"
+            holder = os.read(self._lock, 20).decode(errors="replace").partition("\n")[0] or "unknown"
             self.release()
             raise StateInUse(
                 f"another sftpd-processor (process {holder}) works on {self._folder}; stop it first, or give this one "
                 "its own state.dir"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk, if it is new; it only tells a second one who is here
+            length = os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(self._lock, length)
 
     def release(self) -> None:
         """Let another process have it."""

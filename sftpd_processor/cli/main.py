@@ -7,11 +7,11 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from sftpd_processor.cli import check, demo, exit_codes, once, run, simulate, status
+from sftpd_processor.cli import certify, check, demo, doctor, exit_codes, once, retry, run, simulate, status, why
 from sftpd_processor.errors import ProcessorError
 
 app = typer.Typer(
@@ -65,7 +65,11 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-for verb in (run.run, once.once, check.check, status.status, simulate.simulate, demo.demo):
+VERBS = (
+    run.run, once.once, check.check, doctor.doctor, status.status, why.why, retry.retry, simulate.simulate,
+    certify.certify, demo.demo,
+)  # fmt: skip
+for verb in VERBS:
     app.command()(verb)
 
 
@@ -75,13 +79,22 @@ def main() -> None:
     try:
         app()
     except ProcessorError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.stderr.write(f"sftpd-processor: {error}\n")
-        sys.exit(error.exit_code)
+        _failed(error, str(error), error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
         sys.exit(exit_codes.FAILED)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        told = f"internal error ({type(error).__name__}); please report it, with what --debug shows"
+        _failed(error, told, exit_codes.FAILED)
+
+
+def _failed(error: Exception, told: str, code: int) -> NoReturn:
+    from sftpd_processor.telemetry import trace
+
+    if "--debug" in sys.argv:
+        sys.stderr.write(f"{trace(error)}\n")
+    sys.stderr.write(f"sftpd-processor: {told}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def once(
     stop_at_signals(daemon.stop)
     with _progress(shown=not as_json and sys.stderr.isatty()) as watch:
         report = daemon.once(watch)
-    for name, failure in report.failures.items():
-        text = str(failure) if name in report.intakes else f"{name}: {failure}"
-        sys.stderr.write(f"sftpd-processor: {text}\n")
+    for name in report.intakes:  # the archive and the handlers have told theirs in the log
+        if name in report.failures:
+            sys.stderr.write(f"sftpd-processor: {report.failures[name]}\n")
     sys.stdout.write(json.dumps(as_data(report)) + "\n" if as_json else as_text(report))
     raise typer.Exit(exit_code(report))
 
@@ -64,15 +64,24 @@ def as_data(report: Report) -> dict[str, Any]:
                 **{word: intake.tally.verdicts[word] for word in VERDICTS},
                 "waiting": intake.tally.last.waiting,
                 "ignored": intake.tally.last.ignored,
-                "failure": str(report.failures[name]) if name in report.failures else None,
+                "failure": _failure(report, name),
             }
             for name, intake in report.intakes.items()
         },
         "handlers": {
-            name: {word: deliverer.settled[state] for word, state in STATES.items()}
+            name: {
+                **{word: deliverer.settled[state] for word, state in STATES.items()},
+                "not tried": report.untried.get(name, 0),
+                "breaker_open": name in report.untried,
+                "failure": _failure(report, f"handler {name}"),
+            }
             for name, deliverer in report.deliverers.items()
         },
     }
+
+
+def _failure(report: Report, name: str) -> str | None:
+    return str(report.failures[name]) if name in report.failures else None
 
 
 LEFT = ("waiting", "ignored")
@@ -84,7 +93,7 @@ def as_text(report: Report) -> str:
     data = as_data(report)
     lines = [f"source {name}: {_source_text(source)}" for name, source in data["sources"].items()]
     for name, handler in data["handlers"].items():
-        lines.append(f"handler {name}: " + (listed(handler) or "nothing to deliver"))
+        lines.append(f"handler {name}: {_handler_text(handler)}")
     lines.append(f"{'interrupted after' if report.interrupted else 'in'} {report.seconds:.1f} s")
     if report.quarantined:
         lines.append(f"{counted(report.quarantined, 'file')} went into quarantine: sftpd-processor status shows why")
@@ -98,6 +107,14 @@ def _source_text(source: dict[str, Any]) -> str:
         recorded = f"{counted(source['recorded'], 'file')} recorded ({verdicts})"
     parts = ["FAILED (see above)"] if source["failure"] else []
     return "; ".join([*parts, recorded, *filter(None, [listed({word: source[word] for word in LEFT})])])
+
+
+def _handler_text(handler: dict[str, Any]) -> str:
+    parts = ["FAILED (see above)"] if handler["failure"] else []
+    parts.append(listed({word: handler[word] for word in (*STATES, "not tried")}) or "nothing to deliver")
+    if handler["breaker_open"]:
+        parts.append("all that was tried last failed, so the others wait")
+    return "; ".join(parts)
 
 
 @contextmanager

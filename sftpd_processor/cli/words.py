@@ -23,3 +23,8 @@ def iso(micros: int | None) -> str | None:
     from sftpd_processor.ledger.records import moment
 
     return moment(micros).isoformat(timespec="milliseconds")
+
+
+def clock(moment: str) -> str:
+    """`2026-11-22 12:20:03 UTC`, from what `iso` gives."""
+    return f"{moment[:19].replace('T', ' ')} UTC"

@@ -184,6 +184,6 @@ def told(error: BaseException) -> str:
     """`TypeName: message` of what user code raised; survives a `__str__` that raises itself."""
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 (user code)
+    except BaseException:  # noqa: BLE001 (user code)
         message = "(its message could not be read)"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -25,12 +26,24 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 STDERR_CHARACTERS = 300
 _GRACE_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
+_EXPENDABLE = b"500"  # to the kernel, as if it used half of the machine's memory more than it does
 
 
 class Options(BuiltinOptions):
-    """`argv`: the program and its arguments, passed as they are: no shell, so no quoting, `|`, `>` or `$`."""
+    """`argv`: the program and its arguments, passed as they are: no shell, so no quoting, `|`, `>` or `$`.
+
+    `max_memory_mb`: the most memory (address space, in MiB) that the program, and each of its children, may use.
+    """
 
     argv: Annotated[list[str], Field(min_length=1)]
+    max_memory_mb: Annotated[int, Field(strict=True, ge=1, le=1 << 30)] | None = None
+
+    @field_validator("max_memory_mb")
+    @classmethod
+    def _can_be_limited(cls, most: int | None) -> int | None:
+        if most is not None and not hasattr(resource, "prlimit"):
+            raise ValueError("needs Linux: this system cannot limit the memory of another process")
+        return most
 
     @field_validator("argv")
     @classmethod
@@ -54,14 +67,19 @@ class CommandHandler:
 
     The process leads a group of its own, which gets SIGTERM at the timeout and SIGKILL two seconds later.
     A background process that keeps standard error open does not hold up the delivery.
+
+    Right after its start it gets the limit of memory, if one is set; beyond it the program's own allocations fail.
+    And when the machine runs out of memory, Linux kills it, or a child of it, before the daemon (its
+    `oom_score_adj` is raised).
     """
 
     batch_size = 1
 
-    def __init__(self, name: str, wanted: Wanted, argv: Sequence[str], timeout_seconds: float) -> None:
+    def __init__(self, name: str, wanted: Wanted, options: Options, timeout_seconds: float) -> None:
         self.name = name
         self._wanted = wanted
-        self._argv = list(argv)
+        self._argv = options.argv
+        self._most_memory = options.max_memory_mb
         self._timeout = timeout_seconds
 
     def wants(self, event_type: str) -> bool:
@@ -95,6 +113,7 @@ class CommandHandler:
                 start_new_session=True,
                 env={**os.environ, **_metadata(item)},
             )
+        _restrain(process.pid, self._most_memory)
         assert process.stderr is not None  # noqa: S101 (it is a pipe)
         with process.stderr as stderr:
             return self._outcome(process, stderr)
@@ -153,6 +172,15 @@ class _Tail:
         return chunk
 
 
+def _restrain(pid: int, most_memory: int | None) -> None:
+    """After the start, because what runs between fork and exec in a process with threads may hang."""
+    with suppress(OSError):  # it has ended already, or has taken other rights
+        Path(f"/proc/{pid}/oom_score_adj").write_bytes(_EXPENDABLE)
+    if most_memory is not None:
+        with suppress(OSError):  # the same, or its limit is lower already
+            resource.prlimit(pid, resource.RLIMIT_AS, (most_memory << 20, most_memory << 20))
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     _signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -196,4 +224,4 @@ def _clean(value: str) -> str:
 
 
 def build(name: str, wanted: Wanted, options: Options, context: HandlerContext) -> CommandHandler:
-    return CommandHandler(name, wanted, options.argv, context.timeout_seconds)
+    return CommandHandler(name, wanted, options, context.timeout_seconds)

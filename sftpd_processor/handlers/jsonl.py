@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from sftpd_processor.handlers.wanted import Wanted
 
 _BOM = b"\xef\xbb\xbf"
 _MODE = 0o640
+_HEALS = (errno.ENOSPC, errno.EDQUOT)  # a full disk: nothing to be mended in the configuration
 
 
 class Options(BuiltinOptions):
@@ -48,6 +50,8 @@ class JsonlHandler:
             with self._lock:
                 self._current()
         except OSError as error:
+            if error.errno in _HEALS:
+                return
             where = f"handler {self.name!r}, options.path"
             why = f"cannot write {self._path}: {error.strerror}"
             raise ConfigurationError([Problem(where, why)]) from error

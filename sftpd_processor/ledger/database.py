@@ -42,7 +42,7 @@ class Database:
     @property
     def label(self) -> str:
         """Where the ledger is, without the password."""
-        return self._url.render_as_string(hide_password=True)
+        return self._url.set(query={}).render_as_string(hide_password=True)  # the query may hold one, too
 
     def open(self) -> None:
         """Make or migrate the tables.
@@ -60,6 +60,16 @@ class Database:
                 connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
             elif found != REVISION:
                 _migrate(connection, found, self.label)
+
+    def check(self) -> None:
+        """Raise `LedgerUnusable` unless the tables are those of this version; changes nothing."""
+        with self.read() as connection:
+            found = _revision(connection)
+        if found != REVISION:
+            raise LedgerUnusable(
+                f"the ledger {self.label} is of another version of sftpd-processor (its revision is {found}, this one "
+                f"knows {REVISION}); an older one is led forward when `run` or `once` starts"
+            )
 
     def close(self) -> None:
         """Give all connections back."""

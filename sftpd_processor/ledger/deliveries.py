@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, func, insert, literal, or_, select, text, update
+from sqlalchemy import Connection, Select, delete, exists, false, func, insert, literal, or_, select, text, update
 
 from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database, within
@@ -50,15 +50,16 @@ class Deliveries:
         cut_off = select(deliveries.c.id, deliveries.c.attempts, literal("cut off"), literal(self._clock()))
         connection.execute(insert(attempts).from_select(columns, cut_off.where(OPEN, _RUNNING)))
 
-    def claim(self, handler: str, limit: int, *, ordered: bool) -> list[Claim]:
+    def claim(self, handler: str, limit: int, *, ordered: bool, untried: bool = False) -> list[Claim]:
         """Take up to `limit` due deliveries of `handler`, oldest first, and count an attempt for each.
 
         With `ordered`, one that follows an unfinished delivery of its lane is left alone, unless that one is
-        taken by this very claim: the events of a conversation never overtake each other.
+        taken by this very claim: the events of a conversation never overtake each other. With `untried`, only those
+        that have not been tried yet.
         """
         with self._database.write() as connection:
             self._database.one_at_a_time(connection, f"claims of {handler}")
-            due = connection.execute(self._due(handler, ordered=ordered).limit(limit))
+            due = connection.execute(self._due(handler, ordered=ordered, untried=untried).limit(limit))
             rows = within(due, _BODY)
             taken = deliveries.c.id.in_([row[0] for row in rows])
             connection.execute(
@@ -105,7 +106,7 @@ class Deliveries:
             if opened_at is not None:
                 connection.execute(insert(breakers).values(handler=handler, opened_at=opened_at, probe_at=probe_at))
 
-    def _due(self, handler: str, *, ordered: bool) -> Select[Any]:
+    def _due(self, handler: str, *, ordered: bool, untried: bool) -> Select[Any]:
         now = self._clock()
         statement = (
             select(
@@ -118,16 +119,18 @@ class Deliveries:
             .where(deliveries.c.handler == handler, PENDING, deliveries.c.due_at <= now)
             .order_by(deliveries.c.id)
         )  # fmt: skip
-        return statement.where(~_blocked(now)) if ordered else statement
+        if untried:
+            statement = statement.where(deliveries.c.attempts == 0)
+        return statement.where(~_blocked(now, untried=untried)) if ordered else statement
 
 
-def _blocked(now: int) -> Any:
-    """An earlier delivery of the same lane is running, or waits for its next attempt."""
+def _blocked(now: int, *, untried: bool) -> Any:
+    """An earlier delivery of the same lane is running, or is not taken by the same claim."""
     earlier = _EARLIER.c
     return exists().where(
         earlier.handler == deliveries.c.handler,
         earlier.lane == deliveries.c.lane,
         earlier.id < deliveries.c.id,
         _EARLIER_OPEN,
-        or_(earlier.state == "running", earlier.due_at > now),
+        or_(earlier.state == "running", earlier.due_at > now, earlier.attempts > 0 if untried else false()),
     )

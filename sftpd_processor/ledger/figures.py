@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import QUARANTINED
-from sftpd_processor.ledger.schema import deliveries, events, files, looks
+from sftpd_processor.ledger.schema import breakers, deliveries, events, files, looks
 
 
 @dataclass(slots=True)
@@ -18,6 +18,8 @@ class SourceFigures:
 
     states: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
+    corrected: int = 0
+    """Files that a person put in the place of one; nobody listed them, so they are in neither of the counts above."""
     unarchived: int = 0
     last_look: dict[str, Any] | None = None
     last_good_look: int | None = None
@@ -33,15 +35,19 @@ class Figures:
         """By name of source, also of those no longer configured."""
         found: dict[str, SourceFigures] = {}
         count = func.count()
-        by_state = select(files.c.source, files.c.state, files.c.verdict, count, func.count(files.c.archived_at))
+        kinds = files.c.source, files.c.state, files.c.verdict, files.c.origin
         with self._database.read() as connection:
-            rows = connection.execute(by_state.group_by(files.c.source, files.c.state, files.c.verdict))
-            for source, state, verdict, number, archived in rows:
+            rows = connection.execute(select(*kinds, count, func.count(files.c.archived_at)).group_by(*kinds))
+            for source, state, verdict, origin, number, archived in rows:
                 figures = found.setdefault(source, SourceFigures())
+                if state == "recorded":
+                    figures.unarchived += number - archived
+                if origin == "replay":
+                    figures.corrected += number
+                    continue
                 figures.states[state] = figures.states.get(state, 0) + number
                 if state == "recorded":
-                    figures.verdicts[verdict] = number
-                    figures.unarchived += number - archived
+                    figures.verdicts[verdict] = figures.verdicts.get(verdict, 0) + number
             last = select(func.max(looks.c.id)).where(looks.c.finished_at.is_not(None)).group_by(looks.c.source)
             for row in connection.execute(select(looks).where(looks.c.id.in_(last))).mappings():
                 found.setdefault(row["source"], SourceFigures()).last_look = dict(row)
@@ -63,6 +69,11 @@ class Figures:
                 states = found.setdefault(handler, {})
                 states[name] = states.get(name, 0) + number
         return found
+
+    def breakers(self) -> dict[str, tuple[int, int]]:
+        """By handler whose breaker is open: since when, and when it is tried next."""
+        with self._database.read() as connection:
+            return {row.handler: (row.opened_at, row.probe_at) for row in connection.execute(select(breakers))}
 
     def quarantined(self, limit: int) -> list[dict[str, Any]]:
         """The files last put into quarantine, newest first."""

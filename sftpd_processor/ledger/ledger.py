@@ -8,6 +8,9 @@ from sftpd_processor.ledger.figures import Figures
 from sftpd_processor.ledger.files import Files
 from sftpd_processor.ledger.recording import Recorder, Wanting
 from sftpd_processor.ledger.records import Batch, Clock, Recorded, now
+from sftpd_processor.ledger.retries import Retries
+from sftpd_processor.ledger.stories import Stories
+from sftpd_processor.ledger.times import Times
 
 
 class Ledger:
@@ -24,16 +27,27 @@ class Ledger:
         self.files = Files(self._database, clock)
         self.deliveries = Deliveries(self._database, clock)
         self.figures = Figures(self._database)
+        self.times = Times(self._database)
+        self.stories = Stories(self._database)
+        self.retries = Retries(self._database, clock)
         self.clock = clock
 
     def open(self) -> None:
         """Make or migrate the tables."""
         self._database.open()
 
+    def check(self) -> None:
+        """Raise `LedgerUnusable` unless the tables are those of this version; changes nothing."""
+        self._database.check()
+
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()
 
-    def record(self, batch: Batch, wanting: Wanting) -> Recorded:
-        """Make a batch of files, events and deliveries durable, in one transaction."""
-        return self._recorder.record(batch, wanting)
+    def record(self, batch: Batch, wanting: Wanting, *, dry_run: bool = False) -> Recorded:
+        """Make a batch of files, events and deliveries durable, in one transaction; undone with `dry_run`."""
+        return self._recorder.record(batch, wanting, dry_run=dry_run)
+
+    def reread(self, file: int, batch: Batch, wanting: Wanting, *, dry_run: bool = False) -> Recorded:
+        """Take what is new in a recorded file that was read again; `batch` holds it as its one arrival."""
+        return self._recorder.reread(file, batch, wanting, dry_run=dry_run)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, delete, func, select, update
 
 from sftpd_processor.events.identity import canonical, conversation_key
-from sftpd_processor.events.parse import ParsedEvent, Rejection
+from sftpd_processor.events.parse import Parsed, ParsedEvent, Rejection
 from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting, Unarchived
@@ -65,14 +65,28 @@ class Recorder:
         self._database = database
         self._clock = clock
 
-    def record(self, batch: Batch, wanting: Wanting) -> Recorded:
+    def record(self, batch: Batch, wanting: Wanting, *, dry_run: bool = False) -> Recorded:
         """Make `batch` durable; when this returns, its files may be disposed of at the next look.
 
         Events whose identity is known are not recorded again: they are repeats of the first one, or conflicts
-        with it when their content differs.
+        with it when their content differs. With `dry_run` everything is undone, and only the result remains.
         """
         with self._database.write() as connection:
-            return _Recording(connection, batch, self._clock()).run(wanting)
+            recorded = _Recording(connection, batch, self._clock()).run(wanting)
+            if dry_run:
+                connection.rollback()
+        return recorded
+
+    def reread(self, file: int, batch: Batch, wanting: Wanting, *, dry_run: bool) -> Recorded:
+        """Take what is new in a recorded `file` that was read again, and give it the verdict that it has now.
+
+        When that takes it out of quarantine, or changes the reason, its copy is due to be written anew.
+        """
+        with self._database.write() as connection:
+            recorded = _Recording(connection, batch, self._clock()).again(file, wanting)
+            if dry_run:
+                connection.rollback()
+        return recorded
 
 
 class _Recording:
@@ -94,8 +108,47 @@ class _Recording:
         self._correct_verdicts(taken)
         handlers = self._write_deliveries(new, wanting)
         copies = [self._unarchived(file) for file in taken]
+        self._note_correction(first)
         reached("committing")
         return Recorded(dict(Counter(copy.verdict for copy in copies)), len(new), handlers, copies)
+
+    def again(self, number: int, wanting: Wanting) -> Recorded:
+        """The events that this very file brought before are neither new nor repeats."""
+        (arrival,) = self._batch.arrivals
+        self._connection.execute(
+            select(files.c.id).where(files.c.id == number).with_for_update()
+        )  # one `retry` at once
+        self._connection.execute(delete(repeats).where(repeats.c.file_id == number))
+        found = _events_of(arrival)
+        brought = select(events.c.position, events.c.identity).where(events.c.file_id == number)
+        own = {tuple(row) for row in self._connection.execute(brought)}
+        others = tuple(parsed for parsed in found if (parsed.position, parsed.identity) not in own)
+        if isinstance(arrival.result, Parsed):
+            arrival = arrival._replace(result=arrival.result._replace(events=others))
+        file = _File(number, arrival, sha256(arrival.raw).hexdigest())
+        new = self._write_events([file], self._numbers(len(others)))
+        verdict = _verdict(file)
+        if own and verdict == "duplicate":
+            verdict = "accepted"
+        self._write_verdict(file, verdict, len(found))
+        handlers = self._write_deliveries(new, wanting)
+        return Recorded({verdict: 1}, len(new), handlers)
+
+    def _write_verdict(self, file: _File, verdict: str, count: int) -> None:
+        mine, reason = files.c.id == file.id, _reason(file)
+        before = self._connection.execute(select(files.c.verdict, files.c.reason).where(mine)).one()
+        now: dict[str, Any] = {
+            "verdict": verdict, "reason": reason, "events": count, "repeats": file.repeats, "reread_at": self._now,
+        }  # fmt: skip
+        if tuple(before) != (verdict, reason):  # the copy belongs elsewhere, or beside another reason
+            now |= {"former_path": files.c.archive_path, "archive_path": None, "archived_at": None}
+        self._connection.execute(update(files).where(mine).values(now))
+
+    def _note_correction(self, number: int) -> None:
+        if self._batch.corrects is not None:
+            self._connection.execute(
+                update(files).where(files.c.id == self._batch.corrects).values(corrected_by=number)
+            )
 
     def _numbers(self, count: int) -> int:
         """The first of `count` numbers. The row is locked until the commit: numbers follow the order of commits."""

@@ -71,6 +71,8 @@ class Batch:
     look: int
     arrivals: list[Arrival] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
+    corrects: int | None = None
+    """The quarantined file that the one arrival takes the place of."""
 
 
 class Unarchived(NamedTuple):

@@ -144,6 +144,7 @@ repeats = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("event_id", BigInteger, ForeignKey(events.c.id), nullable=False, comment="the event recorded before"),
     Column("conflict", Boolean(create_constraint=False), nullable=False, comment="same identity, other content"),
+    Index("repeats_event", "event_id"),
     comment="Events that came again.",
 )
 

@@ -123,8 +123,15 @@ class _Folder:
         try:
             self._create(name, data, os.O_EXCL)
         except FileExistsError:
-            return self._completed(file, name, data)
+            if not self._was(file, name):
+                return self._completed(file, name, data)
+            self._create(name, data, os.O_TRUNC)
         return True
+
+    def _was(self, file: Unarchived, name: str) -> bool:
+        """Whether the name is that of the file's former copy, or of the reason beside it."""
+        former = file.former_path
+        return former is not None and f"{self._relative}/{name}" in (former, former + _REASON)
 
     def _completed(self, file: Unarchived, name: str, data: bytes) -> bool:
         """Whether what is there already is this copy, or the beginning of it that a crash left behind."""

@@ -42,7 +42,7 @@ class Breaker:
 
     def resume(self) -> None:
         """Begin open, and with a probe at once: it was open when the last process ended."""
-        self._open = True
+        self._open = self._enough > 0
         self._pause = self._first_pause
 
     def note(self, delivery: int, outcome: Outcome) -> None:

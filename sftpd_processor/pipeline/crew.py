@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
+from sftpd_processor.errors import TransientError
+from sftpd_processor.events.identity import idempotency_key
 from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome, told
 from sftpd_processor.ledger.records import Claim, moment
 from sftpd_processor.pipeline.breaker import Breaker
@@ -83,8 +84,7 @@ class Crew:
         with self._lock:
             self._todo.extend(chunks)
             self._under_way += sum(map(len, chunks))
-            for _ in range(min(len(chunks) - self._idle, self._size - len(self._workers))):
-                self._hire()
+            self._hire()
             self._lock.notify(len(chunks))
 
     def results(self) -> list[Result]:
@@ -116,12 +116,17 @@ class Crew:
             self._lock.notify_all()
 
     def _hire(self) -> None:
-        worker = _Worker()
-        worker.thread = threading.Thread(
-            target=self._work, args=(worker,), name=f"handler-{self._handler.name}", daemon=True
-        )
-        self._workers.add(worker)
-        worker.thread.start()
+        """As many threads as there is work for."""
+        for _ in range(min(len(self._todo) - self._idle, self._size - len(self._workers))):
+            worker = _Worker()
+            worker.thread = threading.Thread(
+                target=self._work, args=(worker,), name=f"handler-{self._handler.name}", daemon=True
+            )
+            try:
+                worker.thread.start()
+            except RuntimeError as error:
+                raise TransientError("no thread can be started: a limit of the system is reached") from error
+            self._workers.add(worker)
 
     def _work(self, worker: _Worker) -> None:
         while (chunk := self._next()) is not None:
@@ -130,18 +135,18 @@ class Crew:
                 part = chunk[worker.at : worker.at + self._handler.batch_size]
                 worker.size = len(part)
                 worker.since = time.monotonic()
-                outcomes = self._outcomes(part)
+                results = self._handled(part)
                 reached("handled")
-                if not self._ended(worker, part, outcomes):
+                if not self._ended(worker, results):
                     return
 
-    def _outcomes(self, part: Sequence[Claim]) -> Sequence[Outcome]:
+    def _handled(self, part: Sequence[Claim]) -> list[Result]:
         reached("handing-over")
         try:
-            return self._handler.handle([_item(claim, self._handler.name) for claim in part])
+            return _in_order(part, self._handler.handle([_item(claim, self._handler.name) for claim in part]))
         except BaseException as error:  # a handler must not raise, and must not take the thread with it when it does
             logger.exception("handler %s: internal error; please report it", self._handler.name)
-            return [Outcome("retry", told(error))] * len(part)
+            return _in_order(part, [Outcome("retry", told(error))] * len(part))
 
     def _next(self) -> Sequence[Claim] | None:
         with self._lock:
@@ -151,15 +156,15 @@ class Crew:
             self._idle -= 1
             return self._todo.popleft() if self._todo else None
 
-    def _ended(self, worker: _Worker, part: Sequence[Claim], outcomes: Sequence[Outcome]) -> bool:
-        """Take the outcomes in, unless the worker was given up meanwhile: then False."""
+    def _ended(self, worker: _Worker, results: Sequence[Result]) -> bool:
+        """Take the results in, unless the worker was given up meanwhile: then False."""
         with self._lock:
             if worker.lost:
                 return False
             worker.since = None
-            worker.at += len(part)
-            self._take(_in_order(part, outcomes))
-            if self._breaker.open or (outcomes[-1].state == "retry" and len(part) == 1):
+            worker.at += len(results)
+            self._take(results)
+            if self._breaker.open or (len(results) == 1 and _is_retry(results[0])):
                 # What follows in this conversation waits with it; and an open breaker holds back everything.
                 self._results.extend((claim, None) for claim in worker.chunk[worker.at :])
                 worker.at = len(worker.chunk)
@@ -184,11 +189,11 @@ class Crew:
                 self._workers.discard(worker)
                 self._lost.add(worker)
                 late = worker.chunk[worker.at : worker.at + worker.size]
-                self._take([(claim, self._late()) for claim in late])
+                self._take(_in_order(late, [self._late()] * len(late)))
                 self._results.extend((claim, None) for claim in worker.chunk[worker.at + worker.size :])
             if self._too_many_lost():
                 self._give_back()
-            elif self._todo and len(self._workers) < self._size:
+            else:
                 self._hire()
 
     def _too_many_lost(self) -> bool:
@@ -201,6 +206,10 @@ class Crew:
 
     def _late(self) -> Outcome:
         return Outcome("retry", f"it did not return within {self._timeout:g} s")
+
+
+def _is_retry(result: Result) -> bool:
+    return result[1] is not None and result[1].state == "retry"
 
 
 def _in_order(part: Sequence[Claim], outcomes: Sequence[Outcome]) -> list[Result]:
@@ -226,8 +235,3 @@ def _item(claim: Claim, handler: str) -> Item:
         moment(claim.recorded_at),
     )
     return Item(claim.body, claim.time_zone, delivery, claim.type, claim.conversation)
-
-
-def idempotency_key(organisation: str, identity: str, handler: str) -> str:
-    """The same for every attempt at handing this event to this handler, also from a rebuilt ledger."""
-    return blake2b(f"{organisation}\n{identity}\n{handler}".encode(), digest_size=16).hexdigest()

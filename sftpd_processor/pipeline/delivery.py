@@ -82,11 +82,11 @@ class Deliverer(Loop):
         claimed = not self.stopping and hungry and self._claim()
         if self._crew.busy:
             return self._crew.next_check()
-        if claimed or (ended and not self._breaker.open):
+        if claimed or ended:
             return 0
         if not hungry:
             return _LOST_PAUSE
-        return min(_IDLE, max(self._breaker.wait(), self._until_due(before)))
+        return min(_IDLE, self._breaker.wait() or self._until_due(before))
 
     def _until_due(self, before: int) -> float:
         """Seconds until the next delivery is due.
@@ -120,9 +120,10 @@ class Deliverer(Loop):
         return True
 
     def _count(self, settlements: Sequence[Settlement]) -> None:
-        self.settled.update(settled.state for settled in settlements)
+        self.settled.update(settled.state for settled in settlements if settled.failed or settled.state != "pending")
         if dead := sum(settled.state == "dead" for settled in settlements):
-            logger.error("handler %s: %d dead letters more; see `sftpd-processor status`", self.name, dead)
+            what = "dead letter" if dead == 1 else "dead letters"
+            logger.error("handler %s: %d more %s; see `sftpd-processor status`", self.name, dead, what)
 
     def _note_breaker(self, now: int) -> None:
         """Let `status` and the next process know of it."""
@@ -146,7 +147,7 @@ class Deliverer(Loop):
         limit = self._breaker.allowance(self._limit)
         if not limit:
             return False
-        claims = self._ledger.deliveries.claim(self._handler.name, limit, ordered=ordered)
+        claims = self._claimed(limit, ordered=ordered)
         fit = [claim for claim in claims if claim.attempt <= self._settings.max_attempts]
         self._unsettled += [_exhausted(claim) for claim in claims if claim.attempt > self._settings.max_attempts]
         reached("claimed")
@@ -155,6 +156,12 @@ class Deliverer(Loop):
             self._claimed_at = time.monotonic()
             self._crew.give(self._chunks(fit, ordered=ordered))
         return bool(claims)
+
+    def _claimed(self, limit: int, *, ordered: bool) -> list[Claim]:
+        """A probe is one not tried before, if there is any: else a few would use up their attempts in a long outage."""
+        claim = self._ledger.deliveries.claim
+        untried = claim(self.name, limit, ordered=ordered, untried=True) if self._breaker.open else []
+        return untried or claim(self.name, limit, ordered=ordered)
 
     def _chunks(self, claims: list[Claim], *, ordered: bool) -> list[Sequence[Claim]]:
         """What has to be done one after another, together. A handler of batches gets its claims as they are."""

@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.support import Desk, desk_for, event, local
 from tests.support import ServedFolder
 
-VERBS = ("run", "once", "check", "status", "simulate", "demo")
+VERBS = ("run", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo")
 HEAVY = ("paramiko", "sqlalchemy", "pydantic", "httpx2", "apscheduler", "watchdog", "asyncssh", "rich.progress")
 
 

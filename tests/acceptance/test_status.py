@@ -69,7 +69,7 @@ def test_json(desk: Desk) -> None:
     assert set(ran.data) == {"state", "sources", "handlers", "quarantine", "waiting", "ignored", "dead"}
     source = ran.data["sources"]["local"]
     assert source["listed"] == source["recorded"] + source["waiting"] + source["ignored"] + source["vanished"] == 12
-    assert source["verdicts"] == {"accepted": 8, "duplicate": 1, "invalid": 1, "conflict": 1}
+    assert source["verdicts"] == {"accepted": 8, "duplicate": 1, "partial": 0, "invalid": 1, "conflict": 1}
     assert source["recorded"] == sum(source["verdicts"].values())
     assert source["unarchived"] == 0
     look = source["last_look"]
@@ -120,3 +120,20 @@ def test_a_handler_taken_out_of_the_configuration_is_still_shown(desk: Desk) -> 
     told = desk.run("status").out
     assert "handler journal: 8 done" in told
     assert "handler new: no deliveries yet" in told
+
+
+def test_a_partial_file_and_a_failing_handler(desk: Desk) -> None:
+    """A file of which a part was taken is in quarantine; a handler with an open breaker is told, and the next try."""
+    failing = {"name": "crm", "use": "command", "options": {"argv": ["false"]}}
+    delivery = {"breaker_failures": 1, "backoff_seconds": 60}
+    desk.configure(local(desk.folder / "in", settle_seconds=0), handlers=[failing], delivery=delivery)
+    put(desk.folder / "in", {"part.json": b"[" + event(1) + b", 5]"})
+    assert desk.run("once").code == 3
+    lines = desk.run("status").out.splitlines()
+    assert "  recorded files: 1 partial" in lines
+    assert any(line.startswith("  local: part.json (partial): $[1]: ") for line in lines)
+    at = lines.index("handler crm: 1 retrying")
+    assert re.fullmatch(r"  FAILING since 2.* UTC: one delivery at a time is tried, and the others wait", lines[at + 1])
+    assert re.fullmatch(r"  next try: 2.* UTC", lines[at + 2])
+    breaker = desk.run("status", "--json").data["handlers"]["crm"]["breaker"]
+    assert breaker["open_since"] < breaker["next_try"]

@@ -17,9 +17,10 @@ from tests.support import wait_until
 DONE = Outcome("done")
 
 
-def program(folder: Path, code: str, timeout: float = 20.0) -> Handler:
+def program(folder: Path, code: str, timeout: float = 20.0, **options: Any) -> Handler:
     """A `command` handler that runs this Python code, with `folder` as its argument."""
-    return built("command", folder, timeout=timeout, options={"argv": [sys.executable, "-c", code, str(folder)]})
+    argv = [sys.executable, "-c", code, str(folder)]
+    return built("command", folder, timeout=timeout, options={"argv": argv, **options})
 
 
 def one(handler: Handler, claimed: Any = None) -> Outcome:
@@ -168,3 +169,60 @@ def test_several_run_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert outcomes == [DONE] * 4
+
+
+HOG = """
+import sys, time
+while b"Max address space         unlimited" in open("/proc/self/limits", "rb").read():
+    time.sleep(0.01)
+hoard = []
+try:
+    for _ in range(64):
+        hoard.append(b"x" * (64 << 20))
+except MemoryError:
+    hoard.clear()
+    sys.exit("out of memory")
+"""
+
+
+def test_a_memory_hog_is_held_to_its_limit(tmp_path: Path) -> None:
+    """With `max_memory_mb` a program that wants 4 GiB is refused them: its attempt fails, and says why."""
+    outcome = one(program(tmp_path, HOG, max_memory_mb=256))
+    assert outcome == Outcome("retry", "exit code 1: out of memory")
+
+
+def test_the_limit_of_memory_holds_for_children_too(tmp_path: Path) -> None:
+    """A shell that is limited cannot start a program that uses more."""
+    script = f"""
+until grep -q 'Max address space *536870912 *536870912' /proc/self/limits; do sleep 0.01; done
+{sys.executable} -c 'len(b"x" * (1 << 30))' 2>/dev/null || exit 3"""
+    handler = built("command", tmp_path, options={"argv": ["sh", "-c", script], "max_memory_mb": 512})
+    assert one(handler) == Outcome("retry", "exit code 3")
+
+
+def test_without_a_limit_there_is_none(tmp_path: Path) -> None:
+    """A program may use a quarter of a GiB when nothing else is said."""
+    assert one(program(tmp_path, "import sys; sys.exit(len(b'x' * (256 << 20)) != 256 << 20)")) == DONE
+
+
+def test_the_kernel_would_kill_the_program_before_the_daemon(tmp_path: Path) -> None:
+    """Its `oom_score_adj` is 500, whatever it was when the program began, and that of its children; ours is not."""
+    before = Path("/proc/self/oom_score_adj").read_text()
+    is_raised = "grep -q '^500$' /proc/self/oom_score_adj"
+    script = f'until {is_raised}; do sleep 0.01; done; sh -c "{is_raised}"'
+    handler = built("command", tmp_path, options={"argv": ["sh", "-c", script]})
+    assert one(handler) == DONE
+    assert Path("/proc/self/oom_score_adj").read_text() == before != "500\n"
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "1G", True])
+def test_a_limit_that_makes_no_sense_is_a_configuration_error(tmp_path: Path, limit: object) -> None:
+    """Anything but a whole number of MiB is found when the configuration is read."""
+    found = mistakes(lambda: built("command", tmp_path, options={"argv": ["true"], "max_memory_mb": limit}))
+    assert list(found) == ["handlers[0].options.max_memory_mb"]
+
+
+def test_a_program_that_ends_at_once_can_still_be_limited(tmp_path: Path) -> None:
+    """One that has ended before its limit could be set is done all the same."""
+    handler = built("command", tmp_path, options={"argv": ["true"], "max_memory_mb": 64})
+    assert [one(handler) for _ in range(50)] == [DONE] * 50

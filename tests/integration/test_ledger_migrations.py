@@ -32,6 +32,35 @@ def upgrade() -> None:
 '''
 
 
+_FIRST = """
+INSERT INTO looks (id, source, started_at, finished_at, listed, recorded, known, waiting, ignored, vanished, disposed)
+    VALUES (1, 'webio', 10, 20, 4, 3, 0, 1, 0, 0, 0), (2, 'webio', 30, 40, 4, 0, 3, 1, 0, 0, 2);
+INSERT INTO files (id, source, name, mtime, size, occurrence, state, verdict, reason, origin, look, first_seen,
+        recorded_at, sha256, events, repeats, archive_path, archived_at, disposal, disposed_at)
+    VALUES (1, 'webio', 'a.json', 1, 2, 0, 'recorded', 'accepted', NULL, 'sftp', 1, 11, 12, 'aa', 3, 0,
+            'archive/webio/2026/11/22/a.json', 13, 'moved to processed/a.json', 31),
+        (2, 'webio', 'again.json', 2, 2, 0, 'recorded', 'duplicate', NULL, 'sftp', 1, 11, 12, 'bb', 1, 1,
+            NULL, NULL, 'deleted', 32),
+        (3, 'webio', 'bad.json', 3, 1, 0, 'recorded', 'invalid', '{"faults": [], "total": 1}', 'sftp', 1, 11, 12,
+            'cc', 0, 0, NULL, NULL, NULL, NULL),
+        (4, 'webio', 'half.json', 4, 1, 0, 'waiting', NULL, 'it may be half-written', 'sftp', 2, 11, NULL, NULL, 0, 0,
+            NULL, NULL, NULL, NULL);
+INSERT INTO contents (file_id, raw) SELECT id, '{}' FROM files WHERE state = 'recorded';
+INSERT INTO events (id, organisation, identity, type, conversation, file_id, position, time_zone, created_at,
+        recorded_at, body)
+    VALUES (5, 'default', 'one', 'payment', 'c', 1, 0, 'UTC', 9, 12, '{}'),
+        (6, 'default', 'two', 'payment', 'c', 1, 1, 'UTC', 9, 12, '{}'),
+        (7, 'default', 'three', 'payment', 'd', 1, 2, 'UTC', 9, 12, '{}');
+INSERT INTO repeats (file_id, position, event_id, conflict) VALUES (2, 0, 5, FALSE);
+INSERT INTO deliveries (id, event_id, handler, lane, state, attempts, due_at, settled_at, detail)
+    VALUES (1, 5, 'crm', 'default/c', 'done', 1, 12, 14, NULL),
+        (2, 6, 'crm', 'default/c', 'running', 2, 12, NULL, 'no'),
+        (3, 7, 'crm', 'default/d', 'dead', 8, 12, 15, 'never');
+UPDATE counters SET value = 7
+"""
+"""What a ledger of the first revision may hold."""
+
+
 def _script(connection: Connection | None = None, folder: Path = database.MIGRATIONS) -> Config:
     config = Config()
     config.set_main_option("script_location", str(folder))
@@ -124,6 +153,39 @@ def test_an_older_ledger_is_migrated(url: str, tmp_path: Path, monkeypatch: pyte
         assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
     assert rows(url, "SELECT version_num FROM alembic_version") == [("0003",)]
     assert rows(url, "SELECT name, note FROM files") == [("1.json", None)]
+
+
+def test_a_ledger_of_the_first_revision_is_led_on(url: str) -> None:
+    """A ledger of revision 0001 with all kinds of rows keeps them, is like a new one in its tables, and goes on
+    working: what was cut off runs again, copies are written, and the next file gets the next number."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(_script(connection), "0001")
+        for statement in _FIRST.strip().split(";"):
+            connection.execute(text(statement))
+        if engine.dialect.name == "postgresql":  # the numbers given above are taken
+            for table in ("looks", "deliveries"):
+                connection.execute(text(f"SELECT setval('{table}_id_seq', 10)"))
+        kept = {table: _rows(connection, table) for table in ("looks", "contents", "events", "repeats", "deliveries")}
+    with opened(url) as ledger, engine.connect() as connection:
+        assert rows(url, "SELECT version_num FROM alembic_version") == [("0002",)]
+        assert {table: _rows(connection, table) for table in kept} == kept
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+        disposed = "SELECT id, disposed_look, waited, former_path, reread_at, corrected_by FROM files ORDER BY id"
+        assert [row[:2] for row in rows(url, disposed)] == [(1, 1), (2, 1), (3, None), (4, None)]
+        assert {row[2:] for row in rows(url, disposed)} == {(None, None, None, None)}
+        assert [file.name for file in ledger.files.unarchived(9)] == ["again.json", "bad.json"]
+        assert ledger.deliveries.recover() == {"crm": 1}
+        assert rows(url, "SELECT delivery_id, attempt, outcome FROM attempts") == [(2, 2, "cut off")]
+        assert [(claim.id, claim.attempt) for claim in ledger.deliveries.claim("crm", 9, ordered=True)] == [(2, 3)]
+        assert ledger.deliveries.broken() == {}
+        record(ledger, ("new.json", event()))
+        assert rows(url, "SELECT id FROM files WHERE name = 'new.json'") == [(8,)]
+    engine.dispose()
+
+
+def _rows(connection: Connection, table: str) -> list[tuple[Any, ...]]:
+    return sorted((tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))), key=str)
 
 
 def test_a_failed_migration_leaves_the_ledger_as_it_was(

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from sftpd_processor.config.settings import DeliverySettings
+from sftpd_processor.events.identity import idempotency_key
 from sftpd_processor.handlers.api import DONE, Item, Outcome
 from sftpd_processor.ledger.records import Claim
 from sftpd_processor.pipeline import crew as module
 from sftpd_processor.pipeline.breaker import Breaker
-from sftpd_processor.pipeline.crew import Crew, Result, idempotency_key
+from sftpd_processor.pipeline.crew import Crew, Result
 from tests.support import wait_until
 
 AGAIN = Outcome("retry", "again")

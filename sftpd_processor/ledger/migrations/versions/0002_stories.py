@@ -26,6 +26,7 @@ def upgrade() -> None:
         verdicts = "of a recorded file: accepted, duplicate, partial, invalid or conflict"
         op.alter_column("files", "verdict", comment=verdicts, existing_type=sa.Text())
     op.execute("UPDATE files SET disposed_look = look WHERE disposed_at IS NOT NULL")
+    op.create_index("repeats_event", "repeats", ["event_id"])
     _attempts()
     _breakers()
 

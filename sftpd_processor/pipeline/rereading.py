@@ -1,0 +1,118 @@
+"""Quarantined files once more: read again with today's rules, or replaced by a file that a person has corrected."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sftpd_processor.config.settings import Settings, SourceSettings
+from sftpd_processor.errors import PermanentError
+from sftpd_processor.events.parse import Parsed, Rejection
+from sftpd_processor.ledger.ledger import Ledger
+from sftpd_processor.ledger.recording import Wanting
+from sftpd_processor.ledger.records import Arrival, Batch
+from sftpd_processor.pipeline.reading import reader
+from sftpd_processor.sources.base import Entry
+
+Row = dict[str, Any]
+_CONFLICT = "it holds a known event with other content; which one is right is for a person to say"
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """What reading one quarantined file again came to, or would come to."""
+
+    file: Row
+    verdict: str
+    """What it is now; of a corrected file, what that one is."""
+    events: int
+    """New events recorded from it."""
+    wrong: str
+    """What is still wrong with it; empty when nothing is."""
+
+
+class Rereader:
+    """Reads files of the quarantine, rows of `Retries.quarantined`, again. With `dry_run` nothing is changed."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, wanting: Wanting, *, dry_run: bool) -> None:
+        """`wanting` names the handlers for a type of event."""
+        self._sources = {source.name: source for source in settings.sources}
+        self._ledger = ledger
+        self._wanting = wanting
+        self._dry_run = dry_run
+
+    def take(self, file: Row) -> Reread:
+        """Record what can be read of the file and was not before."""
+        source = self._sources.get(file["source"])
+        if source is None:
+            return _as_it_was(file, f"its source {file['source']!r} is not in the configuration")
+        if file["archived_at"] is None:  # whoever writes the copy must not be told of two places for it
+            return _as_it_was(file, "its copy is still to be written; try again when it is there")
+        raw = self._ledger.retries.raw(file["id"])
+        result = reader(source)(raw)
+        if isinstance(result, Rejection):
+            return _as_it_was(file, _first(result))
+        entry = Entry(file["name"], file["size"], file["mtime"], regular=True)
+        batch = _batch(source, Arrival(entry, raw, result))
+        recorded = self._ledger.reread(file["id"], batch, self._wanting, dry_run=self._dry_run)
+        (verdict,) = recorded.verdicts
+        return Reread(file, verdict, recorded.events, _wrong(result, verdict))
+
+    def correct(self, file: Row, path: Path) -> Reread:
+        """Record the file at `path` in place of the quarantined one.
+
+        Raises `PermanentError` when it cannot be read, or still holds something that is no event: then nothing is
+        recorded.
+        """
+        source = self._sources.get(file["source"])
+        if source is None:
+            raise PermanentError(f"the source {file['source']!r} is not in the configuration; put it back there first")
+        raw = _read(path, source.max_file_bytes)
+        result = reader(source)(raw)
+        if (rejection := _rejection(result)) is not None:
+            problem = f"{path} still holds something that is no event: {_first(rejection)}"
+            raise PermanentError(f"{problem}; nothing was changed")
+        batch = _batch(source, Arrival(Entry(file["name"], len(raw), time.time_ns(), regular=True), raw, result))
+        batch.corrects = file["id"]
+        recorded = self._ledger.record(batch, self._wanting, dry_run=self._dry_run)
+        (verdict,) = recorded.verdicts
+        return Reread(file, verdict, recorded.events, _wrong(result, verdict))
+
+
+def _batch(source: SourceSettings, arrival: Arrival) -> Batch:
+    return Batch(source.name, source.organisation, "replay", source.time_zone, 0, [arrival])
+
+
+def _as_it_was(file: Row, wrong: str) -> Reread:
+    return Reread(file, file["verdict"], 0, wrong)
+
+
+def _rejection(result: Parsed | Rejection) -> Rejection | None:
+    return result if isinstance(result, Rejection) else result.rejected
+
+
+def _wrong(result: Parsed | Rejection, verdict: str) -> str:
+    if (rejection := _rejection(result)) is not None:
+        return _first(rejection)
+    return _CONFLICT if verdict == "conflict" else ""
+
+
+def _first(rejection: Rejection) -> str:
+    more = rejection.total - 1
+    return f"{rejection.faults[0]}" + (f" (and {more:,} more)" if more else "")
+
+
+def _read(path: Path, most: int) -> bytes:
+    """The bytes of a regular file."""
+    try:
+        if not path.is_file():
+            raise PermanentError(f"{path} cannot be read: {'it is no file' if path.exists() else 'it is not there'}")
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be read: {error.strerror}") from error
+    if len(raw) > most:
+        raise PermanentError(f"{path} is larger than `max_file_bytes` of its source ({most:,}); nothing was changed")
+    return raw
