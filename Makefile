@@ -17,7 +17,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python tests/system_packages.py
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ class Options(BuiltinOptions):
     @field_validator("max_memory_mb")
     @classmethod
     def _can_be_limited(cls, most: int | None) -> int | None:
-        if most is not None and not hasattr(resource, "prlimit"):
-            raise ValueError("needs Linux: this system cannot limit the memory of another process")
+        if most is not None and not sys.platform.startswith("linux"):
+            raise ValueError("needs Linux: other systems do not keep to such a limit")
         return most
 
     @field_validator("argv")
@@ -79,7 +79,7 @@ class CommandHandler:
         self.name = name
         self._wanted = wanted
         self._argv = options.argv
-        self._most_memory = options.max_memory_mb
+        self._command = _limited(options.argv, options.max_memory_mb)
         self._timeout = timeout_seconds
 
     def wants(self, event_type: str) -> bool:
@@ -106,14 +106,14 @@ class CommandHandler:
             stdin.write(item.body)
             stdin.seek(0)
             process = subprocess.Popen(  # noqa: S603 (the operator's own program, never a shell)
-                self._argv,
+                self._command,
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 env={**os.environ, **_metadata(item)},
             )
-        _restrain(process.pid, self._most_memory)
+        _expose(process.pid)
         assert process.stderr is not None  # noqa: S101 (it is a pipe)
         with process.stderr as stderr:
             return self._outcome(process, stderr)
@@ -172,13 +172,21 @@ class _Tail:
         return chunk
 
 
-def _restrain(pid: int, most_memory: int | None) -> None:
-    """After the start, because what runs between fork and exec in a process with threads may hang."""
+def _limited(argv: list[str], most_memory: int | None) -> list[str]:
+    """The shell sets the limit and becomes the program.
+
+    Setting it from here comes too late for children that the program starts at once, and what Python runs between fork
+    and exec may hang in a process with threads. A limit that is lower already stays.
+    """
+    if most_memory is None:
+        return argv
+    return ["/bin/sh", "-c", f'ulimit -v {most_memory << 10} 2>/dev/null; exec "$@"', "sh", *argv]
+
+
+def _expose(pid: int) -> None:
+    """When memory runs out, the kernel is to end this process and not the daemon."""
     with suppress(OSError):  # it has ended already, or has taken other rights
         Path(f"/proc/{pid}/oom_score_adj").write_bytes(_EXPENDABLE)
-    if most_memory is not None:
-        with suppress(OSError):  # the same, or its limit is lower already
-            resource.prlimit(pid, resource.RLIMIT_AS, (most_memory << 20, most_memory << 20))
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

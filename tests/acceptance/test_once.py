@@ -248,14 +248,16 @@ def test_interrupted_it_ends_and_the_next_one_completes(
     """Interrupted in the middle it exits with 130; the next run does the rest, and each event is delivered once."""
     files = events(3000)
     openssh.write(files)
-    desk.configure(openssh.source())
+    desk.module("slow", "import time\n\ndef slow(event):\n    time.sleep(0.01)\n")
+    journal = {"name": "journal", "use": "jsonl", "options": {"path": str(desk.journal)}}
+    desk.configure(openssh.source(), handlers=[journal, {"name": "slow", "use": "slow:slow"}])
     first = desk.start("once")
     wait_until(lambda: desk.journal.exists() and desk.journal.stat().st_size, 30, "the first delivery")
     first.signal(number)
     assert first.ended() == 130
     assert "Traceback" not in first.log
     assert "interrupted after" in first.out
-    assert len(desk.keys()) < 3000
+    assert desk.rows("SELECT count(*) FROM deliveries WHERE state != 'done'") != [(0,)]
     assert desk.run("once").code == 0
     assert len(desk.keys()) == len(set(desk.keys())) == 3000
     assert desk.archived() == files

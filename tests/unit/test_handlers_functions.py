@@ -104,7 +104,7 @@ VERDICTS = [
     (Skip("not ours"), Outcome("skipped", "not ours")),
     (Reject("no such customer"), Outcome("dead", "no such customer")),
     (Reject(), Outcome("dead", "rejected by the handler")),
-    (Retry("later", after=60), Outcome("retry", "later", 60)),
+    (Retry("later", after=60), Outcome("retry", "later", 60, asked=True)),
     (Retry(), Outcome("retry")),
 ]
 

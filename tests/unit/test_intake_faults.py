@@ -209,10 +209,10 @@ def test_a_stopped_look_makes_nothing_vanish(site: Site) -> None:
 
 
 def test_large_files_are_fetched_in_portions(tmp_path: Path) -> None:
-    """A batch of large files is fetched and committed in parts of some 16 MB; each is taken once."""
+    """A batch of large files is fetched and committed in parts of some 4 MB; each is taken once."""
     site = Site(tmp_path, max_file_bytes=8 << 20)
     for number in range(7):
-        site.source.put(f"{number}.json", event(str(number), body="x" * (6 << 20)))
+        site.source.put(f"{number}.json", event(str(number), body="x" * (3 << 19)))
     site.poll()
     fetches = [len(names) for verb, names in site.source.calls if verb == "fetch" and names]
     assert sum(fetches) == 7
