@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Select, delete, exists, false, func, insert, 
 from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Claim, Clock, Settlement
-from sftpd_processor.ledger.schema import OPEN, PENDING, attempts, breakers, deliveries, events, files
+from sftpd_processor.ledger.schema import PENDING, RUNNING, attempts, breakers, deliveries, events, files
 
-_RUNNING = text("deliveries.state = 'running'")  # constants in the text, so that the partial indexes are used
 _EARLIER = deliveries.alias("earlier")
 _EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
 
@@ -33,14 +32,14 @@ class Deliveries:
         A handler that takes the process down with it must not do so for ever: when a single one was running, its
         attempt counts. When it was one of several, none of them is to blame for sure, and none loses its attempt.
         """
-        running = select(deliveries.c.handler, func.count()).where(OPEN, _RUNNING).group_by(deliveries.c.handler)
+        running = select(deliveries.c.handler, func.count()).where(RUNNING).group_by(deliveries.c.handler)
         with self._database.write() as connection:
             found = {handler: int(number) for handler, number in connection.execute(running)}
             self._note_cut_off(connection)
             for handler, number in found.items():
                 connection.execute(
                     update(deliveries)
-                    .where(OPEN, _RUNNING, deliveries.c.handler == handler)
+                    .where(RUNNING, deliveries.c.handler == handler)
                     .values(state="pending", attempts=deliveries.c.attempts - int(number > 1))
                 )
         return found
@@ -48,7 +47,7 @@ class Deliveries:
     def _note_cut_off(self, connection: Connection) -> None:
         columns = "delivery_id", "attempt", "outcome", "ended_at"
         cut_off = select(deliveries.c.id, deliveries.c.attempts, literal("cut off"), literal(self._clock()))
-        connection.execute(insert(attempts).from_select(columns, cut_off.where(OPEN, _RUNNING)))
+        connection.execute(insert(attempts).from_select(columns, cut_off.where(RUNNING)))
 
     def claim(self, handler: str, limit: int, *, ordered: bool, untried: bool = False) -> list[Claim]:
         """Take up to `limit` due deliveries of `handler`, oldest first, and count an attempt for each.

@@ -163,7 +163,9 @@ deliveries = Table(
     UniqueConstraint("event_id", "handler"),
 )
 PENDING = text("deliveries.state = 'pending'")
+RUNNING = text("deliveries.state = 'running'")
 OPEN = text("deliveries.state IN ('pending', 'running')")
+Index("deliveries_running", deliveries.c.handler, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index(
     "deliveries_pending",
     deliveries.c.handler,
