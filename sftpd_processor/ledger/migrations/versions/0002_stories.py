@@ -27,7 +27,7 @@ def upgrade() -> None:
         op.alter_column("files", "verdict", comment=verdicts, existing_type=sa.Text())
     op.execute("UPDATE files SET disposed_look = look WHERE disposed_at IS NOT NULL")
     op.create_index("repeats_event", "repeats", ["event_id"])
-    running = sa.text("state = 'running'")
+    running = sa.text("deliveries.state = 'running'")
     op.create_index("deliveries_running", "deliveries", ["handler"], sqlite_where=running, postgresql_where=running)
     _attempts()
     _breakers()
