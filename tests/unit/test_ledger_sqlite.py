@@ -82,6 +82,20 @@ def test_claims_use_the_partial_indexes(
     assert "TEMP B-TREE" not in plan
 
 
+def test_a_start_finds_what_was_running_by_an_index(
+    ledger: Ledger, tmp_path: Path, statements: list[tuple[str, Any]]
+) -> None:
+    """However many deliveries are pending, those cut off by a crash are found without reading the others."""
+    record(ledger, *[(f"{number}.json", event(str(number))) for number in range(50)])
+    ledger.deliveries.claim("crm", 2, ordered=True)
+    statements.clear()
+    ledger.deliveries.recover()
+    about = [found for found in statements if "deliveries" in found[0]]
+    assert len(about) == 3  # counted, noted as cut off, and made pending
+    for statement, parameters in about:
+        assert "deliveries_running" in _plan(tmp_path, statement, parameters)
+
+
 def test_every_question_of_a_running_daemon_uses_an_index(
     ledger: Ledger, tmp_path: Path, statements: list[tuple[str, Any]]
 ) -> None:
