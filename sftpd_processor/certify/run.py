@@ -39,6 +39,7 @@ _PATIENCE = 30.0  # seconds for a run of `once` to come to a point
 _SHORT_PATIENCE = 2.5  # the same for `run`, which waits for more when all is done
 _SPEED = 2000  # events a second that even a slow machine should do: says how long to wait
 _REST = 120.0  # seconds for coming to rest, beside what the events take
+_REST_SPEED = 200  # events a second that even a slow machine hands to all handlers
 _NO_KILL = Kill("once", None, seconds=float("inf"))
 
 
@@ -161,7 +162,7 @@ class _Proof:
 
     def come_to_rest(self) -> None:
         """Run it to its end, without kills, until nothing is left to do."""
-        deadline = time.monotonic() + _REST + self._events / _SPEED
+        deadline = time.monotonic() + _REST + self._events / _REST_SPEED
         while True:
             ended = self._run(_NO_KILL, max(1.0, deadline - time.monotonic()), None)
             waiting = self._evidence.waiting(self._stage.ledger)

@@ -102,7 +102,9 @@ class Deliverer(Loop):
 
     def _settle(self) -> bool:
         now = self._ledger.clock()
-        for claim, outcome in self._crew.results():
+        results = self._crew.results()
+        self._adapt(time.monotonic() - self._claimed_at)
+        for claim, outcome in results:
             if outcome is None:
                 self._breaker.released(claim.id)
                 self._unsettled.append(released(claim, now))
@@ -116,7 +118,6 @@ class Deliverer(Loop):
         self._count(self._unsettled)
         self._unsettled = []
         self._note_breaker(now)
-        self._adapt()
         return True
 
     def _count(self, settlements: Sequence[Settlement]) -> None:
@@ -133,10 +134,11 @@ class Deliverer(Loop):
             probe_at = now + int(self._breaker.wait() * 1_000_000)
             self._ledger.deliveries.note_breaker(self.name, self._opened_at, probe_at)
 
-    def _adapt(self) -> None:
-        if self._crew.busy or self._handler.batch_size > 1:
+    def _adapt(self, took: float) -> None:
+        """`took`: seconds from the claim to its last result. Not to the commit, which a drain may hold up for longer."""
+        if self._crew.busy or self._handler.batch_size > 1 or not self._claimed_at:
             return
-        took = time.monotonic() - self._claimed_at
+        self._claimed_at = 0.0
         if took < _FAST:
             self._limit = min(2 * self._limit, _MOST_CLAIMS)
         elif took > _SLOW:
