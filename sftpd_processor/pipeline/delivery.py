@@ -135,7 +135,7 @@ class Deliverer(Loop):
             self._ledger.deliveries.note_breaker(self.name, self._opened_at, probe_at)
 
     def _adapt(self, took: float) -> None:
-        """`took`: seconds from the claim to its last result. Not to the commit, which a drain may hold up for longer."""
+        """`took`: seconds from the claim to its last result; not to the commit, which a drain may hold up."""
         if self._crew.busy or self._handler.batch_size > 1 or not self._claimed_at:
             return
         self._claimed_at = 0.0
