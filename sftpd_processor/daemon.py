@@ -210,13 +210,12 @@ class Daemon:
         if again:
             total = sum(again.values())
             logger.info("%d deliveries were running when the last process ended; they run again", total)
+        breakers = self._ledger.figures.breakers()
         for deliverer in self._deliverers:
             if deliverer.name in again:
                 deliverer.be_careful()
-        for handler, opened_at in self._ledger.deliveries.broken().items():
-            for deliverer in self._deliverers:
-                if deliverer.name == handler:
-                    deliverer.resume_breaker(opened_at)
+            if deliverer.name in breakers:
+                deliverer.resume_breaker(breakers[deliverer.name][0])
 
     def _poller(self, settings: SourceSettings) -> Poller:
         source = make_source(settings)

@@ -1,4 +1,4 @@
-"""Fixtures for every test: a folder on a real SFTP server (two implementations), a fresh PostgreSQL database.
+"""Fixtures for every test: the real command, a folder on a real SFTP server (two of them), a fresh PostgreSQL database.
 
 The servers run once per session; each test gets its own folder, or its own database.
 """
@@ -6,12 +6,22 @@ The servers run once per session; each test gets its own folder, or its own data
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sftpd_processor.testing.asyncssh_server import AsyncsshServer
 from sftpd_processor.testing.servers import OpenSshServer, find_sshd
+from tests.acceptance.support import Desk
 from tests.support import PostgresCluster, ServedFolder, not_here, postgres_cluster, served_folder
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A folder to run the real command in; what still runs at the end of the test is killed."""
+    made = Desk(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from sftpd_processor.certify.stage import MOVED
 from sftpd_processor.certify.upload import Uploads
 from sftpd_processor.config.settings import DirectorySourceSettings, SftpSourceSettings, SourceSettings
 from sftpd_processor.errors import PermanentError, SourceRefused, SourceUnavailable
-from sftpd_processor.sources.ssh import login
+from sftpd_processor.sources.ssh import login, sftp_channel
 
 PREFIX = ".sftpd-processor-certify-"
 _INCOMING, _UPLOAD = "incoming", "upload"
@@ -123,9 +123,7 @@ class SftpPlace:
         self._ssh = login(settings)
         try:
             self.host_key: paramiko.PKey = self._transport().get_remote_server_key()
-            self._sftp: paramiko.SFTPClient = self._ssh.open_sftp()
-            self._sftp.get_channel().settimeout(settings.operation_timeout_seconds)
-            self._uploads = self._open_uploads()
+            self._open()
             self._make()
         except BaseException:
             self.remove()  # what was made of it before that
@@ -161,8 +159,7 @@ class SftpPlace:
         self._ssh.close()
         try:
             self._ssh = login(self._settings)
-            self._sftp = self._ssh.open_sftp()
-            self._uploads = self._open_uploads()
+            self._open()
             for room in (f"{_INCOMING}/{MOVED}", _INCOMING, _UPLOAD):
                 with contextlib.suppress(FileNotFoundError):
                     self._empty(posixpath.join(self._root, room))
@@ -188,10 +185,12 @@ class SftpPlace:
                 f"to make folders in {self._settings.folder}"
             ) from error
 
-    def _open_uploads(self) -> Uploads:
-        channel = self._transport().open_session(timeout=self._settings.operation_timeout_seconds)
-        channel.invoke_subsystem("sftp")
-        return Uploads(channel, self._settings.operation_timeout_seconds)
+    def _open(self) -> None:
+        """Two sessions: a plain one to look around with, and one for many requests at once."""
+        timeout = self._settings.operation_timeout_seconds
+        self._sftp = paramiko.SFTPClient(sftp_channel(self._ssh, self._settings))
+        self._sftp.get_channel().settimeout(timeout)
+        self._uploads = Uploads(sftp_channel(self._ssh, self._settings), timeout)
 
     def _transport(self) -> paramiko.Transport:
         transport = self._ssh.get_transport()

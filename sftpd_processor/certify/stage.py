@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
 from sftpd_processor.certify.feed import NUMBER
+from sftpd_processor.config.schema import toml
 from sftpd_processor.config.settings import SourceSettings
 from sftpd_processor.points import VARIABLE
 
@@ -140,7 +139,7 @@ class Stage:
             "handlers": [_handler(name) for name in HANDLERS],
             "delivery": {"max_attempts": 1000, "backoff_seconds": 0.02, "backoff_max_seconds": 0.2},
         }
-        self.config.write_text("".join(f"{name} = {_toml(table)}\n" for name, table in tables.items()))
+        self.config.write_text("".join(f"{name} = {toml(table)}\n" for name, table in tables.items()))
 
     def environment(self, kill_at: str | None = None) -> dict[str, str]:
         """The environment of a run that dies at `kill_at` (point:occurrence)."""
@@ -170,12 +169,3 @@ def _handler(name: str) -> dict[str, object]:
     if name == BUILTIN:
         return {"name": name, "use": "jsonl", "options": {"path": f"{name}.journal"}}
     return {"name": name, "use": f"certify_handlers:{name}"}
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML, on one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)

@@ -15,9 +15,8 @@ from sftpd_processor.sources.sftp_pipeline import Channel, Pipeline
 
 _WINDOW = 32  # files under way; few enough for every server's limit of open files
 _CHUNK = 32768  # the longest WRITE that every server must take
-_WRITE = 6
-_CREATE = wire.U32.pack(0x02 | 0x08 | 0x10) + wire.NO_ATTRIBUTES
-"""The end of an OPEN: SSH_FXF_WRITE, SSH_FXF_CREAT and SSH_FXF_TRUNC, and no attributes."""
+_CREATE = wire.U32.pack(wire.FOR_WRITING | wire.CREATE | wire.TRUNCATE) + wire.NO_ATTRIBUTES
+"""The end of an OPEN for writing, and no attributes."""
 
 
 class Uploads:
@@ -100,9 +99,9 @@ class _Upload:
             self._uploads.pipeline.post(wire.CLOSE, self._handle, self._closed)
             return
         chunk = self._chunks.popleft()
-        offset = wire.U32.pack(self._at >> 32) + wire.U32.pack(self._at & 0xFFFFFFFF)
+        offset = self._at.to_bytes(8)
         self._at += len(chunk)
-        self._uploads.pipeline.post(_WRITE, self._handle + offset + wire.string(chunk), self._written)
+        self._uploads.pipeline.post(wire.WRITE, self._handle + offset + wire.string(chunk), self._written)
 
     def _written(self, kind: int, body: bytes) -> None:
         if wire.status(kind, body).code != wire.OK:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sftpd_processor.ledger.ledger import Ledger
 
 _KEY = re.compile(r"[0-9a-f]{32}")
-_LONGEST_SHOWN = 300
 _LONGEST_NUMBER = 18  # digits that a database can hold
 
 
@@ -73,7 +72,7 @@ def _files(ledger: Ledger, what: str, most: int) -> tuple[list[Story], int]:
     from sftpd_processor.pipeline.admission import shown
 
     source, slash, name = what.partition("/")
-    for tried, of in ((name, source) if slash else (what, None), (what, None), (shown(what)[:_LONGEST_SHOWN], None)):
+    for tried, of in ((name, source) if slash else (what, None), (what, None), (shown(what), None)):
         if _is_text(tried) and (found := ledger.stories.files(tried, of, most))[0]:
             return found
     return [], 0
@@ -99,7 +98,7 @@ def _is_text(what: str) -> bool:
 def _never_listed(config: Configured, ledger: Ledger, what: str) -> list[Story]:
     """Of each configured source: when it was last looked at, and whether a file of that name would be taken."""
     prefix, _, name = what.partition("/")
-    looks = {row["source"]: row for row in ledger.stories.last_looks()}
+    looks = ledger.figures.last_looks()
     of_it = [source for source in config.settings.sources if source.name == prefix] if name else []
     told = []
     for source in of_it or config.settings.sources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -12,6 +13,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from sftpd_processor.config.settings import Settings
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 Where: TypeAlias = tuple[str | int, ...]
 
@@ -85,9 +88,13 @@ def _children(kind: Any, key: str | int) -> list[Any]:
 def toml(value: object) -> str:
     """A value as TOML would have it, on one line."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        return "{ " + ", ".join(f"{_key(key)} = {toml(item)}" for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, Path):
         return toml(str(value))
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)

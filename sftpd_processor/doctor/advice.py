@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sftpd_processor.config.schema import toml
 from sftpd_processor.config.settings import SftpSourceSettings, SourceSettings
 from sftpd_processor.doctor.findings import YES, Findings
 from sftpd_processor.sources.algorithms import CURRENT
@@ -41,7 +41,7 @@ def snippet(settings: SourceSettings, advices: list[Advice]) -> str:
     changes = {key: value for advice in reversed(advices) for key, value in advice.change.items()}
     if not changes:
         return ""
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()]
+    lines = [f"{key} = {toml(value)}" for key, value in changes.items()]
     return "\n".join(["[[sources]]", f'name = "{settings.name}"', *lines, ""])
 
 

@@ -23,9 +23,8 @@ from sftpd_processor.sources.sftp_pipeline import Pipeline
 from sftpd_processor.sources.sftp_wire import SftpStatus
 from sftpd_processor.sources.ssh import fingerprint, located, login, sftp_channel
 
-# Of SFTP version 3, what the source has no need of.
-_WRITE, _SETSTAT, _RMDIR, _EXTENDED = 6, 9, 15, 200
-_FOR_READING, _AGAIN, _NEW = 0x01, 0x02 | 0x10, 0x02 | 0x08 | 0x20  # READ; WRITE, TRUNCATE; WRITE, CREATE, EXCLUSIVE
+_AGAIN = wire.FOR_WRITING | wire.TRUNCATE
+_NEW = wire.FOR_WRITING | wire.CREATE | wire.EXCLUSIVE
 _TIMES = 8
 _SECOND = 1_000_000_000
 _OPENED_AT_ONCE = 50
@@ -110,7 +109,7 @@ class ServerPlace:
     def set_mtime(self, path: str, mtime: int) -> None:
         """See `Place`."""
         seconds = wire.U32.pack(mtime // _SECOND)
-        self._call(_SETSTAT, _path(path) + wire.U32.pack(_TIMES) + seconds + seconds)
+        self._call(wire.SETSTAT, _path(path) + wire.U32.pack(_TIMES) + seconds + seconds)
 
     def make_folder(self, path: str) -> None:
         """See `Place`."""
@@ -119,11 +118,11 @@ class ServerPlace:
     def write(self, path: str, data: bytes, *, new: bool = True) -> None:
         """See `Place`."""
         with self._file(path, _NEW if new else _AGAIN) as handle:
-            self._call(_WRITE, handle + (0).to_bytes(8) + wire.string(data))
+            self._call(wire.WRITE, handle + (0).to_bytes(8) + wire.string(data))
 
     def read(self, path: str) -> bytes:
         """See `Place`."""
-        with self._file(path, _FOR_READING) as handle, self._asked():
+        with self._file(path, wire.FOR_READING) as handle, self._asked():
             answer = self._call(wire.READ, handle + wire.OFFSET_AND_LENGTH.pack(0, 1024), wire.DATA)
             return wire.take_string(answer, 0)[0]
 
@@ -133,7 +132,7 @@ class ServerPlace:
 
     def posix_rename(self, old: str, new: str) -> None:
         """An extension of OpenSSH's, which others have too."""
-        self._call(_EXTENDED, wire.string(b"posix-rename@openssh.com") + _path(old) + _path(new))
+        self._call(wire.EXTENDED, wire.string(b"posix-rename@openssh.com") + _path(old) + _path(new))
 
     def remove(self, path: str) -> None:
         """See `Place`."""
@@ -141,7 +140,7 @@ class ServerPlace:
 
     def remove_folder(self, path: str) -> None:
         """See `Place`."""
-        self._call(_RMDIR, _path(path))
+        self._call(wire.RMDIR, _path(path))
 
     def hold_open(self, path: str, most: int) -> OpenFiles | None:
         """Some at once, until one is refused."""

@@ -68,7 +68,7 @@ class CommandHandler:
     The process leads a group of its own, which gets SIGTERM at the timeout and SIGKILL two seconds later.
     A background process that keeps standard error open does not hold up the delivery.
 
-    Right after its start it gets the limit of memory, if one is set; beyond it the program's own allocations fail.
+    It begins with the limit of memory, if one is set; beyond it the program's own allocations fail.
     And when the machine runs out of memory, Linux kills it, or a child of it, before the daemon (its
     `oom_score_adj` is raised).
     """

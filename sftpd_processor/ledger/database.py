@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, CursorResult, Engine, Row, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, CursorResult, Engine, Row, Select, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
@@ -80,6 +80,11 @@ class Database:
         """A connection for reading; sees what is committed when each statement starts."""
         with self._explained(), self._engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT") if self._lite else connection
+
+    def rows(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        """What the database answers, a dictionary for each row."""
+        with self.read() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:

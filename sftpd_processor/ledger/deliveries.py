@@ -93,11 +93,6 @@ class Deliveries:
             due: int | None = connection.execute(statement).scalar()
         return due
 
-    def broken(self) -> dict[str, int]:
-        """The handlers whose breaker is open, and since when."""
-        with self._database.read() as connection:
-            return {name: int(at) for name, at in connection.execute(select(breakers.c.handler, breakers.c.opened_at))}
-
     def note_breaker(self, handler: str, opened_at: int | None, probe_at: int) -> None:
         """Write that the breaker of `handler` is open since `opened_at`, or closed (None)."""
         with self._database.write() as connection:

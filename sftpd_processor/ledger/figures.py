@@ -48,13 +48,17 @@ class Figures:
                 figures.states[state] = figures.states.get(state, 0) + number
                 if state == "recorded":
                     figures.verdicts[verdict] = figures.verdicts.get(verdict, 0) + number
-            last = select(func.max(looks.c.id)).where(looks.c.finished_at.is_not(None)).group_by(looks.c.source)
-            for row in connection.execute(select(looks).where(looks.c.id.in_(last))).mappings():
-                found.setdefault(row["source"], SourceFigures()).last_look = dict(row)
             good = select(looks.c.source, func.max(looks.c.finished_at)).where(looks.c.failure.is_(None))
             for source, finished_at in connection.execute(good.group_by(looks.c.source)):
                 found.setdefault(source, SourceFigures()).last_good_look = finished_at
+        for source, look in self.last_looks().items():
+            found.setdefault(source, SourceFigures()).last_look = look
         return found
+
+    def last_looks(self) -> dict[str, dict[str, Any]]:
+        """By source: its last finished look."""
+        last = select(func.max(looks.c.id)).where(looks.c.finished_at.is_not(None)).group_by(looks.c.source)
+        return {row["source"]: row for row in self._database.rows(select(looks).where(looks.c.id.in_(last)))}
 
     def deliveries(self) -> dict[str, dict[str, int]]:
         """By handler: deliveries by state; those pending after a failed attempt count as `retrying`."""
@@ -83,8 +87,7 @@ class Figures:
             .order_by(files.c.id.desc())
             .limit(limit)
         )
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+        return self._database.rows(statement)
 
     def dead(self, limit: int) -> list[dict[str, Any]]:
         """The last dead letters, newest first; without what the handler said, which may be personal."""
@@ -100,8 +103,7 @@ class Figures:
             .order_by(deliveries.c.id.desc())
             .limit(limit)
         )
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+        return self._database.rows(statement)
 
     def waiting(self, limit: int) -> list[dict[str, Any]]:
         """Files that wait, and why; the oldest first."""
@@ -119,5 +121,4 @@ class Figures:
             .order_by(order)
             .limit(limit)
         )
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+        return self._database.rows(statement)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy import ColumnElement, select, update
 
 from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database
@@ -37,7 +37,7 @@ class Retries:
             .where(deliveries.c.state == "dead", *_of_delivery(selection))
             .order_by(deliveries.c.id)
         )  # fmt: skip
-        return self._rows(statement)
+        return self._database.rows(statement)
 
     def put_back(self, ids: Sequence[int]) -> int:
         """Make dead letters pending again, with all their attempts before them; returns how many still were dead."""
@@ -57,7 +57,7 @@ class Retries:
             .where(files.c.verdict.in_(QUARANTINED), files.c.corrected_by.is_(None), *_of_file(selection))
             .order_by(files.c.id)
         )
-        return self._rows(statement)
+        return self._database.rows(statement)
 
     def raw(self, file: int) -> bytes:
         """The exact bytes of a recorded file."""
@@ -78,10 +78,6 @@ class Retries:
             again = update(deliveries).where(deliveries.c.id.in_([number for number, _ in found]))
             connection.execute(again.values(state="pending", attempts=0, due_at=0, settled_at=None))
         return len(found)
-
-    def _rows(self, statement: Select[Any]) -> list[Row]:
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def _of_delivery(selection: Selection) -> list[ColumnElement[bool]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, func, select
+from sqlalchemy import ColumnElement, Table, func, select
 
 from sftpd_processor.events.identity import idempotency_key, message_identity
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.schema import OPEN, attempts, deliveries, events, files, looks, repeats
+from sftpd_processor.ledger.schema import OPEN, attempts, deliveries, events, files, repeats
 from sftpd_processor.ledger.selection import named
 
 Row = dict[str, Any]
@@ -30,17 +30,17 @@ class Stories:
     def files(self, name: str, source: str | None, limit: int) -> tuple[list[Row], int]:
         """The last `limit` files of that name (`*` and `?` stand for others), oldest first; and how many there are."""
         fit = [named(files.c.name, name), *([] if source is None else [files.c.source == source])]
-        found = self._rows(select(files).where(*fit).order_by(files.c.id.desc()).limit(limit))
+        found = self._database.rows(select(files).where(*fit).order_by(files.c.id.desc()).limit(limit))
         return found[::-1], len(found) if len(found) < limit else self._count(files, *fit)
 
     def file(self, number: int) -> Row:
         """One file."""
-        return self._rows(select(files).where(files.c.id == number))[0]
+        return self._database.rows(select(files).where(files.c.id == number))[0]
 
     def events_of(self, file: int, limit: int) -> tuple[list[Row], int]:
         """The first `limit` events that `file` brought first, and how many these are."""
         mine = events.c.file_id == file
-        found = self._rows(select(*_EVENT).where(mine).order_by(events.c.position).limit(limit))
+        found = self._database.rows(select(*_EVENT).where(mine).order_by(events.c.position).limit(limit))
         return found, len(found) if len(found) < limit else self._count(events, mine)
 
     def repeats_of(self, file: int, limit: int) -> list[Row]:
@@ -53,7 +53,7 @@ class Stories:
             .order_by(repeats.c.position)
             .limit(limit)
         )
-        return self._rows(statement)
+        return self._database.rows(statement)
 
     def repeated(self, event: int, limit: int) -> tuple[list[Row], int]:
         """The first `limit` files in which `event` came again, and how often it did."""
@@ -65,12 +65,12 @@ class Stories:
             .order_by(files.c.id)
             .limit(limit)
         )
-        found = self._rows(statement)
+        found = self._database.rows(statement)
         return found, len(found) if len(found) < limit else self._count(repeats, mine)
 
     def event(self, number: int) -> Row | None:
         """The event with that number in the ledger."""
-        return next(iter(self._rows(select(*_EVENT).where(events.c.id == number))), None)
+        return next(iter(self._database.rows(select(*_EVENT).where(events.c.id == number))), None)
 
     def messages(self, action: str) -> list[int]:
         """The numbers of the messages, and status updates of messages, with that `communicationActionId`."""
@@ -104,32 +104,25 @@ class Stories:
         Each with the last `limit` of its attempts that did not end well under `history`, how many these are under
         `history_in_all`, and under `behind` the event of its conversation that it waits for.
         """
-        found = self._rows(select(deliveries).where(deliveries.c.event_id == event).order_by(deliveries.c.id))
+        found = self._database.rows(select(deliveries).where(deliveries.c.event_id == event).order_by(deliveries.c.id))
         for row in found:
             mine = attempts.c.delivery_id == row["id"]
             history = select(attempts.c.attempt, attempts.c.outcome, attempts.c.ended_at, attempts.c.detail)
-            row["history"] = self._rows(history.where(mine).order_by(attempts.c.id.desc()).limit(limit))[::-1]
+            row["history"] = self._database.rows(history.where(mine).order_by(attempts.c.id.desc()).limit(limit))[::-1]
             row["history_in_all"] = self._count(attempts, mine)
             row["behind"] = self._behind(row) if row["state"] == "pending" and row["lane"] else None
         return found
-
-    def last_looks(self) -> list[Row]:
-        """The last finished look of each source."""
-        last = select(func.max(looks.c.id)).where(looks.c.finished_at.is_not(None)).group_by(looks.c.source)
-        return self._rows(select(looks).where(looks.c.id.in_(last)))
 
     def _behind(self, row: Row) -> int | None:
         earlier = select(deliveries.c.event_id).where(
             deliveries.c.handler == row["handler"], deliveries.c.lane == row["lane"], deliveries.c.id < row["id"], OPEN
         )
-        return next((int(found["event_id"]) for found in self._rows(earlier.order_by(deliveries.c.id).limit(1))), None)
+        found = self._database.rows(earlier.order_by(deliveries.c.id).limit(1))
+        return int(found[0]["event_id"]) if found else None
 
     def _count(self, table: Table, *fit: ColumnElement[bool]) -> int:
-        return int(self._rows(select(func.count().label("number")).select_from(table).where(*fit))[0]["number"])
-
-    def _rows(self, statement: Select[Any]) -> list[Row]:
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+        counted = select(func.count().label("number")).select_from(table).where(*fit)
+        return int(self._database.rows(counted)[0]["number"])
 
 
 def _has_key(event: Any, handlers: Sequence[str], key: str) -> bool:

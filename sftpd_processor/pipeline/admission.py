@@ -10,6 +10,7 @@ from sftpd_processor.config.settings import SourceSettings
 from sftpd_processor.sources.base import Entry
 
 _LONGEST_NAME = 255
+_LONGEST_SHOWN = 300
 _PLAIN = re.compile(r"[A-Za-z0-9_. -]{1,100}").fullmatch  # most names: told apart at one glance
 _SEPARATORS = re.compile(r"[/\\]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -58,8 +59,9 @@ def unsafe_name(name: str) -> str | None:
 
 
 def shown(name: str) -> str:
-    """A name as it can be kept and shown: what is not printable is escaped, so that it cannot be a taken one."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name.replace("\\", "\\\\"))
+    """The start of a name as it can be kept and shown: escaped where not printable, never the name of a taken one."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name.replace("\\", "\\\\"))
+    return text[:_LONGEST_SHOWN]
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], object]:

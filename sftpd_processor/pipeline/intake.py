@@ -28,7 +28,6 @@ from sftpd_processor.sources.base import Entry, Miss, Source
 
 _MOST_LOOKS = 1000  # in one poll: a server that says "deleted" and does not would keep it busy for ever
 _LINES = (".jsonl", ".ndjson")
-_LONGEST_SHOWN = 300
 _LARGEST = 2**63 - 1  # that a database can hold; a server may claim more
 _MOST_FRESH = 20_000  # files remembered from one look to the next
 _MOST_BYTES = 4 << 20  # read before they are committed; what is parsed can take forty times as much
@@ -265,7 +264,7 @@ def _unfinished(entry: Entry, result: Parsed | Rejection) -> str | None:
 
 def _plain(entry: Entry) -> Entry:
     """The entry under a name that can be kept and shown; one that is no file is the same whenever it is listed."""
-    name = entry.name if unsafe_name(entry.name) is None else shown(entry.name)[:_LONGEST_SHOWN]
+    name = entry.name if unsafe_name(entry.name) is None else shown(entry.name)
     if not entry.regular:
         return Entry(name, 0, 0, regular=False)
     return Entry(name, min(entry.size, _LARGEST), entry.mtime, regular=True)

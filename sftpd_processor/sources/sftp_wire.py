@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from sftpd_processor.errors import SourceUnavailable
 from sftpd_processor.sources.base import Entry
 
-INIT, VERSION, OPEN, CLOSE, READ, LSTAT, OPENDIR, READDIR, REMOVE, MKDIR, STAT, RENAME = (
-    1, 2, 3, 4, 5, 7, 11, 12, 13, 14, 17, 18,
+INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, SETSTAT, OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, STAT, RENAME = (
+    1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15, 17, 18,
 )  # fmt: skip
+EXTENDED = 200
 STATUS, HANDLE, DATA, NAME, ATTRS = 101, 102, 103, 104, 105
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE = 0, 1, 2, 3, 4
 
@@ -22,7 +23,8 @@ HEAD = struct.Struct(">IBI")
 """Length of what follows it, type, request number (in INIT and VERSION: the version)."""
 U32 = struct.Struct(">I")
 OFFSET_AND_LENGTH = struct.Struct(">QI")
-READ_ONLY = U32.pack(1) + U32.pack(0)
+FOR_READING, FOR_WRITING, CREATE, TRUNCATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x10, 0x20
+READ_ONLY = U32.pack(FOR_READING) + U32.pack(0)
 """The end of an OPEN: SSH_FXF_READ, and no attributes."""
 NO_ATTRIBUTES = U32.pack(0)
 

@@ -8,13 +8,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sftpd_processor.config.schema import toml
 from tests.support import wait_until
 
 COMMAND = (sys.executable, "-m", "sftpd_processor.cli.main")
@@ -209,19 +210,3 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 def local(folder: Path, **changes: Any) -> dict[str, Any]:
     """A `[[sources]]` table for a folder on this machine."""
     return {"name": "local", "type": "directory", "folder": str(folder), **changes}
-
-
-def toml(value: Any) -> str:
-    """A value as TOML, on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def desk_for(folder: Path) -> Iterator[Desk]:
-    """The body of each file's `desk` fixture."""
-    made = Desk(folder)
-    yield made
-    made.close()

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sftpd_processor.points import POINTS
-from tests.acceptance.support import Desk, Ran, desk_for, event, local, put
+from tests.acceptance.support import Desk, Ran, event, local, put
 from tests.support import ServedFolder, wait_until
 
 DISPOSAL = {"disposing", "disposed", "disposal-noted"}
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    yield from desk_for(tmp_path)
 
 
 def proven(ran: Ran) -> dict[str, Any]:

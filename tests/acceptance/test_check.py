@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sftpd_processor.testing.servers import free_port
-from tests.acceptance.support import Desk, desk_for, event, local
+from tests.acceptance.support import Desk, event, local
 from tests.support import ServedFolder
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 def test_a_good_one(desk: Desk, openssh: ServedFolder) -> None:

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import tomllib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,16 +13,10 @@ import pytest
 
 from sftpd_processor.testing.relay import relay_process
 from sftpd_processor.testing.servers import OpenSshServer, find_sshd, free_port
-from tests.acceptance.support import Desk, desk_for, local
+from tests.acceptance.support import Desk, local
 from tests.support import ServedFolder, not_here, served_folder, wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 def shown(head: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, local, put
+from tests.acceptance.support import Desk, event, local, put
 from tests.support import wait_until
 
 POISON = "poison"
@@ -96,12 +96,6 @@ EVENTS = {
     **{f"{number}.json": event(number, "a") for number in (1, 2)},
     **{f"{number}.json": event(number, f"c{number}") for number in range(3, 20)},
 }
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.fixture

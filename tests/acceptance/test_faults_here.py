@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from sftpd_processor import daemon as module
 from sftpd_processor.clockwatch import ClockWatch
 from sftpd_processor.config.load import load_settings
 from sftpd_processor.daemon import Daemon
-from tests.acceptance.support import Desk, desk_for, event, local, put
+from tests.acceptance.support import Desk, event, local, put
 from tests.support import wait_until
 
 HOURS = 3 * 3600
@@ -27,11 +26,10 @@ HANDLER = {"name": "crm", "use": "retried:crm"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(desk: Desk, tmp_path: Path) -> Desk:
     """A configuration whose handler fails at each first attempt."""
-    for made in desk_for(tmp_path):
-        made.module("retried", RETRIED)
-        yield made
+    desk.module("retried", RETRIED)
+    return desk
 
 
 @pytest.fixture

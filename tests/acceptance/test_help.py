@@ -5,22 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, local
+from tests.acceptance.support import Desk, event, local
 from tests.support import ServedFolder
 
 VERBS = ("run", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo")
 HEAVY = ("paramiko", "sqlalchemy", "pydantic", "httpx2", "apscheduler", "watchdog", "asyncssh", "rich.progress")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.mark.parametrize("verb", VERBS)

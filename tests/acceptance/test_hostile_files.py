@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from sftpd_processor.events.parse import Parsed, parse
-from tests.acceptance.support import Desk, desk_for, events, local, put
+from tests.acceptance.support import Desk, events, local, put
 from tests.fuzz.properties import copied
 from tests.hostile.corpus import HostileFile, corpus
 
@@ -20,17 +19,17 @@ NEIGHBOURS = events(60)
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """All hostile files among ordinary neighbours, after two runs of `once`."""
     folder = tmp_path_factory.mktemp("hostile")
     (incoming := folder / "incoming").mkdir()
-    for made in desk_for(folder):
-        put(incoming, {name: file.data for name, file in FILES.items()} | NEIGHBOURS)
-        made.configure(local(incoming, settle_seconds=0))
-        first = made.run("once", "--json", timeout=100)
-        assert first.code == 3, first.err
-        assert made.run("once").code == 0
-        yield made
+    made = Desk(folder)
+    put(incoming, {name: file.data for name, file in FILES.items()} | NEIGHBOURS)
+    made.configure(local(incoming, settle_seconds=0))
+    first = made.run("once", "--json", timeout=100)
+    assert first.code == 3, first.err
+    assert made.run("once").code == 0
+    return made
 
 
 def test_verdicts(desk: Desk) -> None:

@@ -22,7 +22,7 @@ from tests.acceptance.canaries import (
     personal,
     personal_files,
 )  # fmt: skip
-from tests.acceptance.support import Desk, Ran, desk_for, local, put
+from tests.acceptance.support import Desk, Ran, local, put
 
 QUOTING = """
 import asyncio, threading
@@ -70,12 +70,6 @@ FUNCTIONS = [
     "raises", "rejects", "retries", "skips", "exits", "awaits", "chains", "leaves_a_task", "leaves_a_thread",
     "leaves_garbage", "breaks_us",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):

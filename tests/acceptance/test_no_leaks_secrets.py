@@ -22,14 +22,8 @@ from tests.acceptance.canaries import (
     leaks,
     personal,
 )
-from tests.acceptance.support import Desk, desk_for, local
+from tests.acceptance.support import Desk, local
 from tests.support import ServedFolder, served_folder
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.fixture

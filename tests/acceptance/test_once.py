@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sftpd_processor.testing.servers import free_port
-from tests.acceptance.support import Desk, desk_for, event, events, local
+from tests.acceptance.support import Desk, event, events, local
 from tests.support import ServedFolder, wait_until
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 def test_files_are_taken_archived_delivered_and_moved(desk: Desk, openssh: ServedFolder) -> None:

@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, events, local, put
+from tests.acceptance.support import Desk, event, events, local, put
 from tests.support import ServedFolder, wait_until
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from tests.acceptance.support import Desk, desk_for, event, events
+from tests.acceptance.support import Desk, event, events
 from tests.support import ServedFolder
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 def test_the_main_job_on_postgresql(desk: Desk, openssh: ServedFolder, postgres_url: str) -> None:

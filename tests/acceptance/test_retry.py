@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, local, put
+from tests.acceptance.support import Desk, event, local, put
 from tests.support import wait_until
 
 HANDLER = """
@@ -32,13 +31,12 @@ UNKNOWN = b'{"type": "somethingNew", "communicationActionId": "n1"}'
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(desk: Desk, tmp_path: Path) -> Desk:
     """A configuration with one local source and a handler that fails while there is a file `down`."""
-    for made in desk_for(tmp_path):
-        (tmp_path / "in").mkdir()
-        made.module("my_handlers", HANDLER)
-        configure(made)
-        yield made
+    (tmp_path / "in").mkdir()
+    desk.module("my_handlers", HANDLER)
+    configure(desk)
+    return desk
 
 
 def configure(desk: Desk, handler: str = "my_handlers", **changes: Any) -> None:

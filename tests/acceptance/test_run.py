@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, events, local, put
+from tests.acceptance.support import Desk, event, events, local, put
 from tests.support import ServedFolder, wait_until
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state; a daemon that is left running is killed."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for
+from tests.acceptance.support import Desk
 from tests.faulty_server import FaultyServer, Request, done_then_drop, hang
 from tests.integration.fault_drill import Case, message
 from tests.integration.test_server_faults_lost import CASES as LOST
@@ -18,12 +17,6 @@ ALONE = ("hang-opendir", "hang-read", "hang-rename", "lost-renames", "banner", "
          "host-key", "denied-folder")  # fmt: skip
 CASES = [case for case in LOST if case.name in ALONE]
 START = 4.0  # seconds that the command itself may take on a busy machine, to start and to stop
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """A folder for the configuration."""
-    return next(desk_for(tmp_path))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, local
+from tests.acceptance.support import Desk, local
 from tests.support import ServedFolder
 
 SHARES = ["--duplicates", "0.1", "--conflicts", "0.05", "--broken", "0.05", "--arrays", "0.1", "--unknown", "0.05"]
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["sftp", "local"])

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, events, local, put
+from tests.acceptance.support import Desk, event, events, local, put
 from tests.support import wait_until
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(desk: Desk, tmp_path: Path) -> Desk:
     """A configuration with one local source and the journal."""
-    for made in desk_for(tmp_path):
-        (tmp_path / "in").mkdir()
-        made.configure(local(tmp_path / "in", settle_seconds=0))
-        yield made
+    (tmp_path / "in").mkdir()
+    desk.configure(local(tmp_path / "in", settle_seconds=0))
+    return desk
 
 
 def all_sorts(desk: Desk) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,11 @@ from typer.testing import CliRunner
 
 from sftpd_processor.cli.main import app
 from tests.acceptance.scenes import SCENES, all_sorts
-from tests.acceptance.support import Desk, desk_for
+from tests.acceptance.support import Desk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "stories.md").read_text()
 BLOCKS = re.findall(r"^```console ([\w-]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 _VARIABLE = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?|20\d\d/\d\d/\d\d"
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """An installation of its own."""
-    yield from desk_for(tmp_path)
 
 
 def run(desk: Desk, command: str) -> str:

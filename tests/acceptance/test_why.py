@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.scenes import configure
-from tests.acceptance.support import Desk, desk_for, event, local, put
+from tests.acceptance.support import Desk, event, local, put
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(desk: Desk, tmp_path: Path) -> Desk:
     """A configuration with one local source and the journal."""
-    for made in desk_for(tmp_path):
-        (tmp_path / "in").mkdir()
-        made.configure(local(tmp_path / "in", settle_seconds=0))
-        yield made
+    (tmp_path / "in").mkdir()
+    desk.configure(local(tmp_path / "in", settle_seconds=0))
+    return desk
 
 
 def found(desk: Desk, what: str) -> list[str]:

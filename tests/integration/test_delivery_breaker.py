@@ -90,7 +90,7 @@ def _built(world: World, use: str, **options: Any) -> Handler:
 def _again(world: World, handler: Handler, **settings: Any) -> Deliverer:
     """A deliverer as the next start of the daemon makes it."""
     made = world.deliverer(handler, **settings)
-    for opened_at in world.ledger.deliveries.broken().values():
+    for opened_at, _ in world.ledger.figures.breakers().values():
         made.resume_breaker(opened_at)
     return made
 

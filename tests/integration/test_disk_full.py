@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, local
+from tests.acceptance.support import Desk, event, local
 from tests.small_disk import SmallDisk, small_disk
 from tests.support import wait_until
 
@@ -17,12 +17,6 @@ GOOD = {f"e{n:03d}.json": event(n, f"c{n % 20}", body="x" * 1500) for n in range
 BAD = {f"bad{n:02d}.json": b'{"broken": ' + b"y" * 600 + str(n).encode() for n in range(60)}
 FILES = GOOD | BAD
 FULL = ("cannot be used now: ", "cannot be written: ")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration; the state folder is a disk of its own."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.fixture

@@ -13,14 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.support import Desk, desk_for, event, events, local, put
+from tests.acceptance.support import Desk, event, events, local, put
 from tests.support import not_here, wait_until
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """A configuration and its state."""
-    yield from desk_for(tmp_path)
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_a_ledger_of_the_first_revision_is_led_on(url: str) -> None:
         assert ledger.deliveries.recover() == {"crm": 1}
         assert rows(url, "SELECT delivery_id, attempt, outcome FROM attempts") == [(2, 2, "cut off")]
         assert [(claim.id, claim.attempt) for claim in ledger.deliveries.claim("crm", 9, ordered=True)] == [(2, 3)]
-        assert ledger.deliveries.broken() == {}
+        assert ledger.figures.breakers() == {}
         record(ledger, ("new.json", event()))
         assert rows(url, "SELECT id FROM files WHERE name = 'new.json'") == [(8,)]
     engine.dispose()

@@ -176,4 +176,4 @@ def test_the_last_look_of_each_source(ledger: Ledger) -> None:
         ledger.files.end_look("a", ledger.files.begin_look("a"), LookCounts(), failure)
     ledger.files.end_look("b", ledger.files.begin_look("b"), LookCounts(), None)
     ledger.files.begin_look("b")
-    assert {row["source"]: row["failure"] for row in ledger.stories.last_looks()} == {"a": "gone", "b": None}
+    assert {source: look["failure"] for source, look in ledger.figures.last_looks().items()} == {"a": "gone", "b": None}

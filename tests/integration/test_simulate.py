@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sftpd_processor.cli.simulate import simulate
+from sftpd_processor.config.schema import toml
 from tests.support import ServedFolder, wait_until
 
 
@@ -106,11 +107,6 @@ def test_wrong_input_is_refused(tmp_path: Path, arguments: list[str], says: str)
 
 
 def config_for(tmp_path: Path, *sources: dict[str, object]) -> Path:
-    def toml(value: object) -> str:
-        if isinstance(value, dict):
-            return "{ " + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + " }"
-        return json.dumps(value)
-
     tables = ["[[sources]]\n" + "".join(f"{key} = {toml(one)}\n" for key, one in table.items()) for table in sources]
     path = tmp_path / "config.toml"
     path.write_text("\n".join(tables))
