@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, Strict, ValidationInfo
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253})")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_URL_PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,200}")
 _CALLABLE = re.compile(r"[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?")
 _DATABASE = re.compile(r"(?P<scheme>[\w+]+)://(?P<rest>.*)", re.DOTALL)
 
@@ -59,6 +60,43 @@ def _host(text: str) -> str:
     except ValueError:
         pass
     raise ValueError("must be a host name or an IP address alone, without sftp://, user, port or folder")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of a listener's address, which was checked before."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(text: str) -> bool:
+    """Whether only this machine reaches that address; a name other than localhost is no such promise."""
+    host = text.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536) or (":" in bare) != host.startswith("["):
+        raise ValueError("must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080")
+    _host(bare)
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text)) if "/" in text else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be an IP address, or a network such as 10.0.0.0/8") from None
+
+
+def _url_path(text: str) -> str:
+    if not _URL_PATH.fullmatch(text):
+        raise ValueError("must be a path such as /webhooks: a / and letters, digits, and . _ - ~ /")
+    return text
 
 
 def _fingerprint(text: str) -> str:
@@ -164,6 +202,9 @@ Line = Annotated[str, AfterValidator(_line)]
 Name = Annotated[str, AfterValidator(_name)]
 Callable = Annotated[str, AfterValidator(_callable)]
 Host = Annotated[str, AfterValidator(_host)]
+Address = Annotated[str, AfterValidator(_address)]
+Network = Annotated[str, AfterValidator(_network)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 Pattern = Annotated[Line, AfterValidator(_pattern)]
 RemoteFolder = Annotated[Line, AfterValidator(_inside)]
@@ -175,6 +216,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 KnownHosts = Annotated[LocalPath, AfterValidator(_existing)]
 # Strict: in Python `true` is also 1, and a number in quotes is most likely a slip.
 Whole = Annotated[int, Strict()]
+Flag = Annotated[bool, Strict()]
 Seconds = Annotated[float, Strict(), Field(gt=0, le=31_536_000)]
 MaybeNoSeconds = Annotated[float, Strict(), Field(ge=0, le=31_536_000)]
 Options = dict[str, Any]

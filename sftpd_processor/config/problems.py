@@ -18,6 +18,7 @@ _WORDS = {
     "float_type": "must be a number",
     "finite_number": "must be a number that is not infinite",
     "int_parsing_size": "must be a smaller whole number",
+    "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
     "string_unicode": "must be UTF-8 text",
     "path_type": "must be a path, as text in quotes",

@@ -11,14 +11,21 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from sftpd_processor.config.schema import alternatives, is_list, toml
-from sftpd_processor.config.settings import DeliverySettings, HandlerSettings, StateSettings
+from sftpd_processor.config.settings import (
+    AdminSettings,
+    DeliverySettings,
+    HandlerSettings,
+    HttpSettings,
+    StateSettings,
+    ValuesSettings,
+)
 from sftpd_processor.config.sources import DirectorySourceSettings, SftpSourceSettings, SourceBase
 
 _INTRODUCTION = """\
 # Settings
 
 <!-- Made by `python -m sftpd_processor.config.reference > docs/settings.md`; change the texts in
-sftpd_processor/config/settings.py. -->
+sftpd_processor/config/. -->
 
 The configuration is one TOML file. It is looked for at `-c`, `$SFTPD_PROCESSOR_CONFIG`, `./config.toml` and
 `/etc/sftpd-processor/config.toml`, in that order. An unknown key is a mistake, and all mistakes are shown at
@@ -26,8 +33,8 @@ once by `sftpd-processor check`. Start from `config.example.toml`.
 
 **Secrets** are text, `{ env = "NAME" }`, `{ file = "/path" }` (its last line ending is dropped) or
 `{ credential = "name" }` (given by systemd's `LoadCredential=`). A configuration with a secret written out
-must be readable by its owner alone (`chmod 600`), and so must the file of a private key. In a handler's
-options any value can be such a reference.
+must be readable by its owner alone (`chmod 600`), and so must the file of a private key. In the
+options of a handler or a provider any value can be such a reference.
 
 **Environment variables** go before the file: `SFTPD_PROCESSOR__STATE__DIR` is `dir` in `[state]`, and
 `SFTPD_PROCESSOR__SOURCES__0__HOST` is `host` of the first source; the number after the last one adds one.
@@ -35,7 +42,8 @@ Where text is due the value is taken as it is. Elsewhere (numbers, lists, a hand
 JSON or TOML: write `"123"` with its quotes where an option must be text. Keys of options are taken in small
 letters.
 
-**Relative paths** of `state.dir`, `known_hosts` and `{ file = … }` begin at the configuration file's folder.
+**Relative paths** of `state.dir`, `known_hosts`, `tls_certificate`, `tls_key` and `{ file = … }` begin at the
+configuration file's folder.
 """
 _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("[state]", StateSettings, None),
@@ -44,11 +52,15 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ('[[sources]], type = "directory"', DirectorySourceSettings, SourceBase),
     ("[[handlers]]", HandlerSettings, None),
     ("[delivery]", DeliverySettings, None),
+    ("[http]", HttpSettings, None),
+    ("[[values]]", ValuesSettings, None),
+    ("[admin]", AdminSettings, None),
 )
 _WORDS: dict[Any, str] = {
     str: "text",
     Path: "path",
     SecretStr: "secret",
+    bool: "`true` or `false`",
     int: "whole number",
     float: "number",
     dict: "table",

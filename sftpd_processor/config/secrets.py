@@ -44,6 +44,11 @@ def resolve_options(options: Options, place: Place) -> Options:
     return {key: _resolve_within(value, place, key) for key, value in options.items()}
 
 
+def resolved_options(options: Options, info: ValidationInfo) -> Options:
+    """The same, for a field of settings."""
+    return resolve_options(options, Place.of(info))
+
+
 def _resolve_within(value: Any, place: Place, where: str) -> Any:
     if _is_reference(value):
         try:

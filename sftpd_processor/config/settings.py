@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field
 
-from sftpd_processor.config.kinds import Callable, Line, LocalPath, Name, Options, Place, Seconds, Whole
-from sftpd_processor.config.secrets import DatabaseUrl, resolve_options
+from sftpd_processor.config.http import AdminSettings, HttpSettings
+from sftpd_processor.config.kinds import Callable, Line, LocalPath, Name, Options, Seconds, Whole
+from sftpd_processor.config.secrets import DatabaseUrl, resolved_options
 from sftpd_processor.config.section import Contradiction, Section
 from sftpd_processor.config.sources import (
     AnySource,
@@ -18,21 +19,21 @@ from sftpd_processor.config.sources import (
     SourceBase,
     SourceSettings,
 )
+from sftpd_processor.config.values import ValuesSettings
 
 __all__ = [
+    "AdminSettings",
     "DeliverySettings",
     "DirectorySourceSettings",
     "HandlerSettings",
+    "HttpSettings",
     "Settings",
     "SftpSourceSettings",
     "SourceBase",
     "SourceSettings",
     "StateSettings",
+    "ValuesSettings",
 ]
-
-
-def _options(options: Options, info: ValidationInfo) -> Options:
-    return resolve_options(options, Place.of(info))
 
 
 def _some_sources(sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
@@ -91,7 +92,7 @@ class HandlerSettings(Section):
         description="The types of event it gets; all of them when left out.",
         examples=[["inboundMessage", "payment"]],
     )
-    options: Annotated[Options, AfterValidator(_options)] = Field(
+    options: Annotated[Options, AfterValidator(resolved_options)] = Field(
         {},
         repr=False,  # may hold tokens and passwords in clear
         description="The handler's own settings. Where a value is secret, give a reference to it: { env ="
@@ -153,11 +154,20 @@ class Settings(Section):
     delivery: DeliverySettings = Field(
         default_factory=DeliverySettings, description="How events are handed to the handlers.", examples=[]
     )
+    http: HttpSettings | None = Field(
+        None, description="The public listener, which Webio calls; without it there is none.", examples=[]
+    )
+    values: tuple[ValuesSettings, ...] = Field(
+        (), description="What answers custom-value names, a [[values]] table each.", examples=[]
+    )
+    admin: AdminSettings | None = Field(
+        None, description="The operators' listener; without it there is none.", examples=[]
+    )
 
     @classmethod
     def contradictions(cls, given: Mapping[str, Any]) -> Iterator[Contradiction]:
         """Names that are used twice."""
-        for section in ("sources", "handlers"):
+        for section in ("sources", "handlers", "values"):
             seen: set[str] = set()
             for index, name in _names(given.get(section)):
                 if name in seen:

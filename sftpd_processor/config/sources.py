@@ -22,11 +22,11 @@ from sftpd_processor.config.kinds import (
     Pattern,
     RemoteFolder,
     Seconds,
-    TimeZone,
     Whole,
 )
+from sftpd_processor.config.reading import Reading
 from sftpd_processor.config.secrets import PrivateKey, Secret
-from sftpd_processor.config.section import Contradiction, Section
+from sftpd_processor.config.section import Contradiction
 
 
 def _source_name(name: str) -> str:
@@ -41,7 +41,7 @@ def _some_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
-class SourceBase(Section):
+class SourceBase(Reading):
     """What both kinds of source have."""
 
     name: Annotated[Name, AfterValidator(_source_name)] = Field(
@@ -89,36 +89,6 @@ class SourceBase(Section):
         " days of the week (mon-fri), since their numbers mean different days to different"
         " programs.",
         examples=["*/5 8-18 * * mon-fri"],
-    )
-    organisation: Name = Field(
-        "default",
-        description="Sources of one organisation share the identities of events; those of two do not.",
-        examples=["acme"],
-    )
-    time_zone: TimeZone = Field(
-        "UTC",
-        description="The IANA time zone of `dateCreated` in the events, which carries no offset. It is"
-        " assumed to be the organisation's local time: ask Webio which that is.",
-        examples=["Europe/Dublin"],
-    )
-    unknown_events: Literal["accept", "quarantine"] = Field(
-        "accept",
-        description="What to do with an event of a type not known here: hand it on with all its fields, or"
-        " put it into quarantine.",
-        examples=["accept"],
-    )
-    partial: Literal["accept", "reject"] = Field(
-        "accept",
-        description="What to do with a file when only some of its events can be read: hand those on and put a copy of"
-        " the file into quarantine with what is wrong with the others, or take nothing of it.",
-        examples=["accept"],
-    )
-    max_file_events: Whole = Field(
-        10_000,
-        ge=1,
-        le=1_000_000,
-        description="A file that holds more events is put into quarantine whole.",
-        examples=[10_000],
     )
 
     @classmethod

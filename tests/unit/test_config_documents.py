@@ -65,10 +65,10 @@ def test_reference_is_up_to_date() -> None:
     assert (ROOT / "docs/settings.md").read_text() == made, "run: python -m sftpd_processor.config.reference"
 
 
-@pytest.mark.parametrize("section", ["state", "sources", "handlers", "delivery"])
+@pytest.mark.parametrize("section", ["state", "sources", "handlers", "delivery", "http", "values", "admin"])
 def test_every_key_is_described(section: str) -> None:
     """Each key has a description and an example, and a row in the reference."""
-    where = (section,) if section in {"state", "delivery"} else (section, 0)
+    where = (section,) if section in {"state", "delivery", "http", "admin"} else (section, 0)
     for key in keys_at(where):
         field = field_at((*where, key))
         assert field is not None
@@ -110,7 +110,7 @@ def test_example_loads_with_each_alternative(folder: Path, entry: tuple[int, str
 def test_example_shows_the_defaults() -> None:
     """A commented line shows the key's default, if it has one that can be written."""
     for number, section, key, _ in COMMENTED:
-        where = (section, key) if section in {"state", "delivery"} else (section, 0, key)
+        where = (section, key) if section in {"state", "delivery", "http", "admin"} else (section, 0, key)
         field = field_at(where)
         assert field is not None
         if field.default not in (None, ()):

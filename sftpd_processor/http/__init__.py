@@ -1,0 +1,1 @@
+"""The two listeners: the public one, which Webio calls, and the operators' one."""

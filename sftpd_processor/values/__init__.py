@@ -1,0 +1,1 @@
+"""Custom values: who answers the names that bots ask for, and how they are asked."""
