@@ -204,7 +204,7 @@ def test_on_postgresql(desk: Desk, postgres_url: str) -> None:
     assert "unknown" in desk.run("why", "u*").out
     assert desk.run("retry", "--error", "503", "--json").data["put_back"] == 1
     desk.config.write_text(
-        desk.config.read_text().replace('"unknown_events" = "quarantine"', '"unknown_events" = "accept"')
+        desk.config.read_text().replace('unknown_events = "quarantine"', 'unknown_events = "accept"')
     )
     assert desk.run("retry", "--quarantined", "--all", "--json").data["files"][0]["verdict"] == "accepted"
     assert desk.run("once").code == 0

@@ -167,7 +167,7 @@ def test_why_a_delivery_waits(desk: Desk) -> None:
     configure(desk)
     (desk.folder / "crm-is-down").touch()
     desk.config.write_text(
-        desk.config.read_text().replace('"max_attempts" = 2', '"max_attempts" = 9, "breaker_failures" = 1')
+        desk.config.read_text().replace("max_attempts = 2", "max_attempts = 9, breaker_failures = 1")
     )
     put(desk.folder / "in", {"a.json": b"[" + event(1) + b"," + event(2) + b"]"})
     desk.run("once")

@@ -241,9 +241,9 @@ def test_delivery_limits(tmp_path: Path) -> None:
     assert len(problems(write(tmp_path, sftp() + text))) == 5
 
 
-def test_sections_of_later_are_unknown(tmp_path: Path) -> None:
+def test_sections_that_do_not_exist_are_unknown(tmp_path: Path) -> None:
     """A section that does not exist is an unknown key."""
-    assert whys(write(tmp_path, sftp() + "[admin]\n"))["admin"].startswith("unknown key")
+    assert whys(write(tmp_path, sftp() + "[nonsense]\n"))["nonsense"].startswith("unknown key")
 
 
 def test_ledger_url_is_a_file_in_the_state_folder(tmp_path: Path) -> None:
