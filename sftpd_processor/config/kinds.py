@@ -48,7 +48,7 @@ def _name(text: str) -> str:
 
 def _callable(text: str) -> str:
     if not _CALLABLE.fullmatch(text):
-        raise ValueError('must be the name of a handler, or "package.module:function"')
+        raise ValueError('must be a name, or "package.module:function"')
     return text
 
 

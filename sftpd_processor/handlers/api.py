@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sftpd_processor.events.models import Event
 from sftpd_processor.events.parse import parse_event
+from sftpd_processor.extensions.text import one_line
 from sftpd_processor.handlers.wanted import Wanted, wanted
 
 DETAIL_CHARACTERS = 500
@@ -135,7 +136,7 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if self.detail:
-            object.__setattr__(self, "detail", one_line(self.detail))
+            object.__setattr__(self, "detail", one_line(self.detail, DETAIL_CHARACTERS))
 
 
 DONE = Outcome("done")
@@ -172,18 +173,3 @@ class HandlerContext:
 
     timeout_seconds: float
     base_dir: Path
-
-
-def one_line(text: str, limit: int = DETAIL_CHARACTERS) -> str:
-    """Make foreign text safe to show: one line, printable characters only, bounded."""
-    printable = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
-    return " ".join(printable.split())[:limit]
-
-
-def told(error: BaseException) -> str:
-    """`TypeName: message` of what user code raised; survives a `__str__` that raises itself."""
-    try:
-        message = str(error)
-    except BaseException:  # noqa: BLE001 (user code)
-        message = "(its message could not be read)"
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -18,8 +18,8 @@ from typing import IO, Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from sftpd_processor.config.kinds import Place
+from sftpd_processor.extensions.options import BuiltinOptions
 from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
-from sftpd_processor.handlers.options import BuiltinOptions
 from sftpd_processor.handlers.wanted import Wanted
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sftpd_processor.errors import ProcessorError
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome, Reject, Retry, Skip, told
-from sftpd_processor.handlers.loop import LoopThread
+from sftpd_processor.extensions.code import Function, not_a_function
+from sftpd_processor.extensions.loop import LoopThread
+from sftpd_processor.extensions.text import told
+from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome, Reject, Retry, Skip
 from sftpd_processor.handlers.wanted import Wanted
-
-Function = Callable[..., Any]
 
 
 class FunctionHandler:
@@ -121,21 +121,10 @@ def _fits(signature: inspect.Signature, *arguments: str) -> bool:
 
 def mistake_in(function: Function) -> str | None:
     """Why a function could not serve as a handler, in words; None when it can."""
-    plain = inspect.unwrap(function)
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        return "contains `yield`, so a call would do nothing; use `return`"
-    if isinstance(function, type):
-        return "is a class; give a function"
+    if wrong := not_a_function(function):
+        return wrong
     try:
         takes_delivery(function)
     except (TypeError, ValueError) as error:
         return str(error)
     return None
-
-
-def place_of(function: Function) -> str:
-    """`/path/orders.py, line 12, to_crm()`: where a person finds the function."""
-    plain = inspect.unwrap(function)
-    name = getattr(plain, "__name__", type(plain).__name__)
-    code = getattr(plain, "__code__", None)
-    return f"{code.co_filename}, line {code.co_firstlineno}, {name}()" if code else f"{name}()"

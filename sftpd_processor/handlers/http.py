@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from sftpd_processor.config.kinds import LocalPath
 from sftpd_processor.config.secrets import Secret
-from sftpd_processor.errors import ConfigurationError, Problem
+from sftpd_processor.extensions.loop import LoopThread
+from sftpd_processor.extensions.options import BuiltinOptions
+from sftpd_processor.extensions.web import CertificateFile, Url, checked_headers, sent_headers, trust
 from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
-from sftpd_processor.handlers.loop import LoopThread
-from sftpd_processor.handlers.options import BuiltinOptions
 from sftpd_processor.handlers.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -29,7 +24,6 @@ LONGEST_WAIT_SECONDS = 86_400.0
 _TRY_AGAIN = frozenset({408, 425, 429})
 _EXCERPT_BYTES = 300
 _DRAINED_BYTES = 65_536
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "idempotency-key"})
 
 
@@ -37,42 +31,14 @@ class Options(BuiltinOptions):
     """`url`: where to post. `headers`: sent with each request; values may be secrets. `ca_file`: the
     certificate authorities to trust (PEM) in place of the system's."""
 
-    url: Secret
+    url: Url
     headers: dict[str, Secret] = Field(default_factory=dict)
-    ca_file: LocalPath | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_url(cls, url: SecretStr) -> SecretStr:
-        text = url.get_secret_value()
-        try:
-            parts = urlsplit(text)
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable or not text.isprintable() or " " in text:
-            raise ValueError("must be a URL that begins with https:// or http:// and names a host")
-        return url
+    ca_file: CertificateFile | None = None
 
     @field_validator("headers")
     @classmethod
     def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, value in headers.items():
-            text = value.get_secret_value()
-            if not _HEADER_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not the name of an HTTP header")
-            if name.lower() in _OURS or name.lower().startswith("x-sftpd-processor-"):
-                raise ValueError(f"the header {name!r} is set by this program; leave it out")
-            if not (text.isascii() and text.isprintable()) or text != text.strip():
-                raise ValueError(f"the value of {name!r} must be one line of ASCII characters")
-        return headers
-
-    @field_validator("ca_file")
-    @classmethod
-    def _is_there(cls, path: LocalPath | None) -> LocalPath | None:
-        if path is not None and not path.is_file():
-            raise ValueError(f"there is no file {path}")
-        return path
+        return checked_headers(headers, _OURS)
 
 
 class HttpHandler:
@@ -101,8 +67,8 @@ class HttpHandler:
         from httpx2 import AsyncClient, Limits
 
         self._client = AsyncClient(
-            headers=self._fixed_headers(),
-            verify=self._trust(),
+            headers={**sent_headers(self._options.headers), "content-type": "application/json"},
+            verify=trust(self._options.ca_file, f"handler {self.name!r}, options.ca_file"),
             timeout=self._timeout,
             limits=Limits(max_connections=None, max_keepalive_connections=32),
             follow_redirects=False,
@@ -117,25 +83,6 @@ class HttpHandler:
                 self._loop.run(self._client.aclose(), self._timeout)
             self._client = None
         self._loop.close()
-
-    def _fixed_headers(self) -> dict[str, str]:
-        own = {name: value.get_secret_value() for name, value in self._options.headers.items()}
-        ours = {
-            "user-agent": f"sftpd-processor/{version('sftpd-processor')}",
-            "accept-encoding": "identity",  # only the first bytes of an answer are looked at
-        }
-        return {**ours, **own, "content-type": "application/json"}
-
-    def _trust(self) -> ssl.SSLContext | bool:
-        path = self._options.ca_file
-        if path is None:
-            return True
-        try:
-            return ssl.create_default_context(cafile=path)
-        except OSError as error:  # ssl.SSLError is one
-            where = f"handler {self.name!r}, options.ca_file"
-            why = f"cannot read certificates from {path}: {error.strerror or error}"
-            raise ConfigurationError([Problem(where, why)]) from error
 
     def _one(self, item: Item) -> Outcome:
         from httpx2 import HTTPError, InvalidURL

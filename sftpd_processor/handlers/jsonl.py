@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sftpd_processor.config.kinds import LocalPath
 from sftpd_processor.errors import ConfigurationError, Problem
+from sftpd_processor.extensions.options import BuiltinOptions
 from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
-from sftpd_processor.handlers.options import BuiltinOptions
 from sftpd_processor.handlers.wanted import Wanted
 
 _BOM = b"\xef\xbb\xbf"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome, one_line
-from sftpd_processor.handlers.options import BuiltinOptions
+from sftpd_processor.extensions.options import BuiltinOptions
+from sftpd_processor.extensions.text import one_line
+from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.wanted import Wanted
 
 logger = logging.getLogger(__name__)

@@ -8,20 +8,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from sftpd_processor.config.kinds import Line
-from sftpd_processor.config.secrets import Secret
 from sftpd_processor.errors import ConfigurationError, Problem
+from sftpd_processor.extensions.database import UserDatabase, describe, open_engine
+from sftpd_processor.extensions.options import BuiltinOptions
 from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
-from sftpd_processor.handlers.database import (
-    describe,
-    insert_once,
-    is_statement_error,
-    open_engine,
-    unique_sets,
-)
-from sftpd_processor.handlers.options import BuiltinOptions
+from sftpd_processor.handlers.database import insert_once, is_statement_error, unique_sets
 from sftpd_processor.handlers.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -37,26 +31,10 @@ class Options(BuiltinOptions):
     for each column, the event's field that goes into it, with dots for nested ones. `key_column`: takes the
     idempotency key and must be unique."""
 
-    url: Secret
+    url: UserDatabase
     table: Line
     columns: Annotated[dict[Line, Line], Field(min_length=1)]
     key_column: Line = "idempotency_key"
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_url(cls, url: SecretStr) -> SecretStr:
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
-        try:
-            make_url(url.get_secret_value()).get_dialect().import_dbapi()
-        except NoSuchModuleError:
-            raise ValueError("names a database that SQLAlchemy does not know") from None
-        except (ArgumentError, ValueError):
-            raise ValueError("must be a database URL, such as postgresql+psycopg://user@host/name") from None
-        except ImportError as error:
-            raise ValueError(f"needs a database driver that is not installed: {error.name}") from None
-        return url
 
     @model_validator(mode="after")
     def _key_is_ours(self) -> Options:

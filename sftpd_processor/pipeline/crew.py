@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from sftpd_processor.errors import TransientError
 from sftpd_processor.events.identity import idempotency_key
-from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome, told
+from sftpd_processor.extensions.text import told
+from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome
 from sftpd_processor.ledger.records import Claim, moment
 from sftpd_processor.pipeline.breaker import Breaker
 from sftpd_processor.points import reached

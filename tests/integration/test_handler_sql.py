@@ -227,6 +227,7 @@ def test_a_table_that_does_not_fit_is_told_at_the_start(
     ("url", "said"),
     [
         ("no url", "must be a database URL"),
+        ("sqlite://", "must name a file"),
         ("nosuch://x", "does not know"),
         ("oracle+cx_oracle://x", "driver that is not installed: cx_Oracle"),
     ],

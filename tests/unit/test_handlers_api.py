@@ -10,7 +10,8 @@ import pytest
 import sftpd_processor
 from sftpd_processor import InboundMessage, Payment, Reject, Retry, Skip, UnknownEvent, handler
 from sftpd_processor.events.models import Event
-from sftpd_processor.handlers.api import MARK, Mark, Outcome, one_line, told
+from sftpd_processor.extensions.text import one_line, told
+from sftpd_processor.handlers.api import MARK, Mark, Outcome
 from sftpd_processor.handlers.wanted import EVERYTHING, Wanted, wanted
 from tests.handler_items import item
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sftpd_processor import Delivery, Event, InboundMessage, Reject, Retry, Skip
+from sftpd_processor.extensions.loop import LoopThread
 from sftpd_processor.handlers.api import HandlerContext, Outcome
 from sftpd_processor.handlers.functions import FunctionHandler, mistake_in, takes_delivery
-from sftpd_processor.handlers.loop import LoopThread
 from sftpd_processor.handlers.wanted import EVERYTHING
 from tests.handler_items import item
 

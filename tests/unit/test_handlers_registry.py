@@ -176,7 +176,7 @@ def test_all_mistakes_of_all_handlers_are_told_at_once(tmp_path: Path) -> None:
     assert "https://" in found["handlers[1].options.url"]
     assert found["handlers[1].options.header"] == "there is no such option; did you mean `headers`?"
     assert found["handlers[2].events[0]"].endswith("did you mean 'inboundMessage'?")
-    assert found["handlers[2].options.level"] == "this handler has no options"
+    assert found["handlers[2].options.level"] == "it has no options"
     assert found["handlers[3].use"].endswith("did you mean 'plain'?")
     assert "built-ins" in found["handlers[4].options"]
     assert "never be called" in found["handlers[5].use"]

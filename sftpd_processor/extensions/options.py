@@ -1,4 +1,4 @@
-"""The options of built-in handlers: how they are read, and how mistakes in them are told."""
+"""The options of built-ins: how they are read, and how mistakes in them are told."""
 
 from __future__ import annotations
 
@@ -50,4 +50,4 @@ def _why(detail: ErrorDetails, model: type[BuiltinOptions]) -> str:
     near = get_close_matches(str(detail["loc"][-1]), known, n=1)
     if near:
         return f"there is no such option; did you mean `{near[0]}`?"
-    return f"there is no such option; known are: {', '.join(known)}" if known else "this handler has no options"
+    return f"there is no such option; known are: {', '.join(known)}" if known else "it has no options"

@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, for what handlers do with asyncio."""
+"""One event loop in a thread of its own, for what handlers and providers do with asyncio."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
+from time import monotonic
 from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._knocked: float | None = None
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """Wait for `work`'s result; it is cancelled after `timeout` seconds.
@@ -40,6 +43,21 @@ class LoopThread:
         if ok:
             return value  # type: ignore[no-any-return]
         raise value
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start `work` and return at once; cancelling the future cancels the work. It must not raise SystemExit."""
+        return asyncio.run_coroutine_threadsafe(work, self._started())
+
+    def blocked_seconds(self) -> float:
+        """For how long the loop has not come round, because what runs in it does not await; to be asked regularly."""
+        knocked = self._knocked
+        if knocked is None:
+            knocked = self._knocked = monotonic()
+            self._started().call_soon_threadsafe(self._opened_up)
+        return monotonic() - knocked
+
+    def _opened_up(self) -> None:
+        self._knocked = None
 
     def close(self) -> None:
         """Cancel what still runs, stop the loop and end its thread. May be called when never started."""
@@ -71,7 +89,7 @@ class LoopThread:
                 SystemExit,
                 KeyboardInterrupt,
             ):  # a task of user code called exit(): asyncio lets it through
-                logger.warning("handler loop %s: a task tried to end the program; it goes on", self._name)
+                logger.warning("event loop %s: a task tried to end the program; it goes on", self._name)
             if self._closing:
                 return
 
@@ -84,6 +102,12 @@ async def _within(work: Coroutine[Any, Any, T], timeout: float) -> tuple[bool, A
             return True, await work
     except BaseException as error:  # noqa: BLE001 (the caller's thread raises it again)
         return False, error
+
+
+def being_cancelled() -> bool:
+    """Whether a CancelledError here comes from whoever waits for this task, and not from what runs in it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _cancel_others() -> None:
