@@ -1,6 +1,6 @@
 """The dependable inbox for Webio's SFTP hooks.
 
-What a user's handler needs, and nothing else, is here. The names are loaded when first used, so that
+What a user's handlers and providers need, and nothing else, is here. The names are loaded when first used, so that
 `import sftpd_processor` (which every command does) costs next to nothing.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UnknownEvent,
     )
     from sftpd_processor.handlers.api import Delivery, Reject, Retry, Skip, handler
+    from sftpd_processor.values.api import values
 
     __version__: str
 
@@ -43,6 +44,7 @@ __all__ = [
     "UnknownEvent",
     "__version__",
     "handler",
+    "values",
 ]
 
 _FROM_HANDLERS = frozenset({"Delivery", "Reject", "Retry", "Skip", "handler"})
@@ -61,6 +63,8 @@ def _load(name: str) -> object:
         from importlib.metadata import version
 
         return version("sftpd-processor")
+    if name == "values":  # the room of that name, which can be called
+        return import_module("sftpd_processor.values")
     home = "sftpd_processor.handlers.api" if name in _FROM_HANDLERS else "sftpd_processor.events.models"
     return getattr(import_module(home), name)
 
