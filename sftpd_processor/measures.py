@@ -49,8 +49,10 @@ class _Histogram:
         self.total += value
 
     def observe_many(self, values: Iterable[float]) -> None:
+        counts, bounds = self.counts, self.bounds
         for value in values:
-            self.observe(value)
+            counts[bisect_left(bounds, value)] += 1
+            self.total += value
 
 
 class Measures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -48,3 +48,11 @@ def _trigger(settings: SourceSettings) -> BaseTrigger:
     if settings.cron is None:
         return IntervalTrigger(seconds=settings.poll_seconds)
     return CronTrigger.from_crontab(settings.cron)
+
+
+def due_after(settings: SourceSettings, then: datetime) -> datetime | None:
+    """When a source that was polled at `then` is to be polled next; UTC. None for a crontab line that never fits."""
+    if settings.cron is None:
+        return then + timedelta(seconds=settings.poll_seconds)
+    due: datetime | None = CronTrigger.from_crontab(settings.cron).get_next_fire_time(None, then)
+    return None if due is None else due.astimezone(UTC)

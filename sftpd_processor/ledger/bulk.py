@@ -18,10 +18,10 @@ Rows = Sequence[tuple[Any, ...]]
 
 
 def insert_rows(
-    connection: Connection, table: Table, columns: tuple[str, ...], rows: Rows, *, ignore: bool = False
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: Rows, *, conflict: str = ""
 ) -> None:
-    """Insert `rows`, values in the order of `columns`; `ignore` leaves out those that break a unique constraint."""
-    tail = " ON CONFLICT DO NOTHING" if ignore else ""
+    """Insert `rows`, values in the order of `columns`; `conflict` is what SQL says after ON CONFLICT."""
+    tail = f" ON CONFLICT {conflict}" if conflict else ""
     for part in _parts(rows, len(columns)):
         values = _values(len(part), len(columns), _mark(connection))
         _run(connection, f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {values}{tail}", part)  # noqa: S608

@@ -38,6 +38,7 @@ class Database:
         self._writing = threading.Lock()  # SQLite has one writer: waiting here is fairer than its busy loop
         self._lite = self._url.get_backend_name() == "sqlite"
         self._engine = _engine(self._url)
+        self._opened = False
 
     @property
     def label(self) -> str:
@@ -60,6 +61,12 @@ class Database:
                 connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
             elif found != REVISION:
                 _migrate(connection, found, self.label)
+        self._opened = True
+
+    def demand_opened(self) -> None:
+        """Raise `LedgerUnavailable` unless `open` has succeeded."""
+        if not self._opened:
+            raise LedgerUnavailable(f"the ledger {self.label} is not open yet; the log says what it waits for")
 
     def check(self) -> None:
         """Raise `LedgerUnusable` unless the tables are those of this version; changes nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Claim, Clock, Settlement
 from sftpd_processor.ledger.schema import PENDING, RUNNING, attempts, breakers, deliveries, events, files
+from sftpd_processor.ledger.totals import add_to_totals
 
 _EARLIER = deliveries.alias("earlier")
 _EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
@@ -66,15 +68,18 @@ class Deliveries:
             )
         return [Claim._make(row) for row in rows]
 
-    def settle(self, settlements: Iterable[Settlement]) -> None:
-        """Write how attempts ended; those that ended alike in one statement."""
+    def settle(self, handler: str, settlements: Iterable[Settlement]) -> None:
+        """Write how attempts of `handler` ended; those that ended alike in one statement."""
         at = self._clock()
         alike: dict[tuple[Any, ...], list[int]] = {}
+        numbers: Counter[tuple[str, str, str]] = Counter()
         failed: list[tuple[Any, ...]] = []
         for settled in settlements:
             alike.setdefault(settled[1:5], []).append(settled.id)
             if settled.failed:
                 failed.append((settled.id, settled.attempts, "failed", at, settled.detail))
+            if settled.failed or settled.state != "pending":
+                numbers["delivery", handler, "retried" if settled.state == "pending" else settled.state] += 1
         with self._database.write() as connection:
             insert_rows(connection, attempts, _ATTEMPT, failed)
             for (state, number, due_at, detail), ids in alike.items():
@@ -83,6 +88,7 @@ class Deliveries:
                 connection.execute(
                     statement.values(state=state, attempts=number, due_at=due_at, detail=detail, settled_at=settled_at)
                 )
+            add_to_totals(connection, numbers, at)
 
     def next_due(self, handler: str, after: int) -> int | None:
         """When the next delivery of `handler` becomes due, later than `after` (microseconds); None without any."""

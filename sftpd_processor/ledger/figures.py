@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Column, Connection, Select, TextClause, func, select
 
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import QUARANTINED
-from sftpd_processor.ledger.schema import breakers, deliveries, events, files, looks
+from sftpd_processor.ledger.schema import (
+    DEAD,
+    IN_QUARANTINE,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    UNARCHIVED,
+    UNTAKEN,
+    breakers,
+    deliveries,
+    events,
+    files,
+    looks,
+)
 
 
 @dataclass(slots=True)
@@ -23,6 +37,23 @@ class SourceFigures:
     unarchived: int = 0
     last_look: dict[str, Any] | None = None
     last_good_look: int | None = None
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What is open or wrong now; each number is counted in an index that holds nothing else."""
+
+    open: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By handler: deliveries `pending` (not tried yet), `retrying` and `running`."""
+    dead: dict[str, int] = field(default_factory=dict)
+    """By handler: dead letters."""
+    quarantined: dict[str, int] = field(default_factory=dict)
+    """By source: files in quarantine that no person has corrected."""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """By source."""
+    unarchived: int = 0
+    last_good_looks: dict[str, int] = field(default_factory=dict)
+    """By source: when its last good look ended (microseconds since 1970)."""
 
 
 class Figures:
@@ -74,6 +105,30 @@ class Figures:
                 states[name] = states.get(name, 0) + number
         return found
 
+    def gauges(self) -> Gauges:
+        """What is open or wrong now, without a walk through tables that grow."""
+        handler, source = deliveries.c.handler, files.c.source
+        good = select(looks.c.source, func.max(looks.c.finished_at)).where(looks.c.failure.is_(None))
+        with self._database.read() as connection:
+            pending, retrying, running, dead = (
+                _numbers(connection, handler, which) for which in (PENDING, RETRYING, RUNNING, DEAD)
+            )
+            return Gauges(
+                {
+                    name: {
+                        "pending": max(0, pending[name] - retrying[name]),
+                        "retrying": retrying[name],
+                        "running": running[name],
+                    }
+                    for name in {*pending, *retrying, *running}
+                },
+                dead,
+                _numbers(connection, source, IN_QUARANTINE),
+                _numbers(connection, source, UNTAKEN),
+                int(connection.execute(select(func.count()).select_from(files).where(UNARCHIVED)).scalar_one()),
+                {name: int(at) for name, at in connection.execute(good.group_by(looks.c.source)) if at is not None},
+            )
+
     def breakers(self) -> dict[str, tuple[int, int]]:
         """By handler whose breaker is open: since when, and when it is tried next."""
         with self._database.read() as connection:
@@ -122,3 +177,11 @@ class Figures:
             .limit(limit)
         )
         return self._database.rows(statement)
+
+
+def _numbers(connection: Connection, name: Column[str], which: TextClause) -> Counter[str]:
+    return Counter({name: int(number) for name, number in connection.execute(_counting(name, which))})
+
+
+def _counting(name: Column[str], which: TextClause) -> Select[str, int]:
+    return select(name, func.count()).where(which).group_by(name)

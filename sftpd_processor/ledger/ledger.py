@@ -11,6 +11,7 @@ from sftpd_processor.ledger.records import Batch, Clock, Recorded, now
 from sftpd_processor.ledger.retries import Retries
 from sftpd_processor.ledger.stories import Stories
 from sftpd_processor.ledger.times import Times
+from sftpd_processor.ledger.totals import Totals
 
 
 class Ledger:
@@ -30,6 +31,7 @@ class Ledger:
         self.times = Times(self._database)
         self.stories = Stories(self._database)
         self.retries = Retries(self._database, clock)
+        self.totals = Totals(self._database, clock)
         self.clock = clock
 
     def open(self) -> None:

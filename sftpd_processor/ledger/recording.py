@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, select, update
 
 from sftpd_processor.events.identity import canonical, conversation_key
 from sftpd_processor.events.parse import Parsed, ParsedEvent, Rejection
@@ -17,6 +17,7 @@ from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting, Unarchived
 from sftpd_processor.ledger.schema import contents, counters, deliveries, events, files, repeats
+from sftpd_processor.ledger.totals import add_to_totals, shown_type
 from sftpd_processor.points import reached
 
 Wanting = Callable[[str], Iterable[str]]
@@ -31,6 +32,16 @@ _EVENT = (
     "recorded_at", "body",
 )  # fmt: skip
 _DELIVERY = ("event_id", "handler", "lane", "state", "attempts", "due_at")
+# Made once: putting them together takes longer than running them, and a live post may be a batch of its own.
+_NUMBERS = (
+    update(counters)
+    .where(counters.c.name == "rows")
+    .values(value=counters.c.value + bindparam("wanted", type_=BigInteger))
+    .returning(counters.c.value)
+)
+_SPAN = events.c.id.between(bindparam("first"), bindparam("last"))
+_COUNT = select(func.count()).where(_SPAN)
+_IDS = select(events.c.id).where(_SPAN)
 _LOOKUP = 500  # identities asked for at once
 _CONFLICT = "has the identity of an event recorded before, but other content"
 _MOST_TOLD = 20  # conflicts of one file
@@ -109,8 +120,10 @@ class _Recording:
         handlers = self._write_deliveries(new, wanting)
         copies = [self._unarchived(file) for file in taken]
         self._note_correction(first)
+        verdicts = Counter(copy.verdict for copy in copies)
+        self._add_to_totals(verdicts, new)
         reached("committing")
-        return Recorded(dict(Counter(copy.verdict for copy in copies)), len(new), handlers, copies)
+        return Recorded(dict(verdicts), len(new), handlers, copies, self._lags(new))
 
     def again(self, number: int, wanting: Wanting) -> Recorded:
         """The events that this very file brought before are neither new nor repeats."""
@@ -132,7 +145,8 @@ class _Recording:
             verdict = "accepted"
         self._write_verdict(file, verdict, len(found))
         handlers = self._write_deliveries(new, wanting)
-        return Recorded({verdict: 1}, len(new), handlers)
+        self._add_to_totals({}, new)  # the file was counted when it was recorded
+        return Recorded({verdict: 1}, len(new), handlers, lags=self._lags(new))
 
     def _write_verdict(self, file: _File, verdict: str, count: int) -> None:
         mine, reason = files.c.id == file.id, _reason(file)
@@ -152,8 +166,7 @@ class _Recording:
 
     def _numbers(self, count: int) -> int:
         """The first of `count` numbers. The row is locked until the commit: numbers follow the order of commits."""
-        statement = update(counters).where(counters.c.name == "rows").values(value=counters.c.value + count)
-        last = self._connection.execute(statement.returning(counters.c.value)).scalar_one()
+        last = self._connection.execute(_NUMBERS, {"wanted": count}).scalar_one()
         return int(last) - count + 1
 
     def _forget_sightings(self) -> None:
@@ -215,16 +228,16 @@ class _Recording:
         found.sort(key=_order)
         numbered = [_Event(n, *each, conversation_key(each[2].event)) for n, each in enumerate(found, first)]
         rows = [self._event(event) for event in numbered]
-        insert_rows(self._connection, events, _EVENT, rows, ignore=True)
+        insert_rows(self._connection, events, _EVENT, rows, conflict="DO NOTHING")
         new = self._inserted(first, len(rows))
         self._write_repeats([event for event in numbered if event.id not in new])
         return [event for event in numbered if event.id in new]
 
     def _inserted(self, first: int, count: int) -> set[int] | range:
-        span = events.c.id.between(first, first + count - 1)
-        if self._connection.scalar(select(func.count()).where(span)) == count:
+        span = {"first": first, "last": first + count - 1}
+        if self._connection.scalar(_COUNT, span) == count:
             return range(first, first + count)
-        return set(self._connection.scalars(select(events.c.id).where(span)))
+        return set(self._connection.scalars(_IDS, span))
 
     def _event(self, event: _Event) -> tuple[Any, ...]:
         batch, parsed = self._batch, event.parsed
@@ -274,6 +287,19 @@ class _Recording:
         ]
         insert_rows(self._connection, deliveries, _DELIVERY, rows)
         return frozenset(row[1] for row in rows)
+
+    def _add_to_totals(self, verdicts: Mapping[str, int], new: Iterable[_Event]) -> None:
+        """Last of all, so that others who count the same wait for no more than the commit."""
+        source, origin = self._batch.source, self._batch.origin
+        numbers = Counter({("file", source, verdict): number for verdict, number in verdicts.items()})
+        for kind, number in Counter([event.parsed.event.type for event in new]).items():
+            numbers["event", shown_type(kind), origin] += number
+        add_to_totals(self._connection, numbers, self._now)
+
+    def _lags(self, new: Iterable[_Event]) -> list[float]:
+        now = self._now / 1_000_000
+        lags = [now - event.created for event in new if event.parsed.event.date_created is not None]
+        return lags if min(lags, default=0.0) >= 0 else [max(0.0, lag) for lag in lags]  # clocks differ
 
     def _lane(self, conversation: str | None) -> str | None:
         return None if conversation is None else f"{self._batch.organisation}/{conversation}"

@@ -94,12 +94,16 @@ class Unarchived(NamedTuple):
 
 @dataclass(slots=True)
 class Recorded:
-    """What became of a batch: files by verdict, new events, the handlers that got deliveries, copies to be written."""
+    """What became of a batch: files by verdict, new events, the handlers that got deliveries, copies to be written.
+
+    `lags`: of the new events that tell when they came to be (dateCreated), the seconds from then until now.
+    """
 
     verdicts: dict[str, int] = field(default_factory=dict)
     events: int = 0
     handlers: frozenset[str] = frozenset()
     unarchived: list[Unarchived] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
 
 
 class Claim(NamedTuple):

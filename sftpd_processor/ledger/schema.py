@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that leads to the tables below."""
 
 metadata = MetaData(
@@ -98,6 +98,8 @@ UNARCHIVED = text("state = 'recorded' AND archived_at IS NULL")
 Index("files_unarchived", files.c.id, sqlite_where=UNARCHIVED, postgresql_where=UNARCHIVED)
 UNTAKEN = text("state = 'waiting'")
 Index("files_waiting", files.c.source, files.c.look, sqlite_where=UNTAKEN, postgresql_where=UNTAKEN)
+IN_QUARANTINE = text("verdict IN ('partial', 'invalid', 'conflict') AND corrected_by IS NULL")
+Index("files_quarantined", files.c.source, sqlite_where=IN_QUARANTINE, postgresql_where=IN_QUARANTINE)
 
 contents = Table(
     "contents",
@@ -164,7 +166,10 @@ deliveries = Table(
 )
 PENDING = text("deliveries.state = 'pending'")
 RUNNING = text("deliveries.state = 'running'")
+# Pending ones; put so that SQLite does not walk through the index of all of them instead.
+RETRYING = text("deliveries.attempts > 0 AND deliveries.state NOT IN ('running', 'done', 'skipped', 'dead')")
 OPEN = text("deliveries.state IN ('pending', 'running')")
+DEAD = text("deliveries.state = 'dead'")
 Index("deliveries_running", deliveries.c.handler, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index(
     "deliveries_pending",
@@ -173,6 +178,8 @@ Index(
     sqlite_where=PENDING,
     postgresql_where=PENDING,
 )
+Index("deliveries_retrying", deliveries.c.handler, sqlite_where=RETRYING, postgresql_where=RETRYING)
+Index("deliveries_dead", deliveries.c.handler, sqlite_where=DEAD, postgresql_where=DEAD)
 Index(
     "deliveries_open",
     deliveries.c.handler,
@@ -202,4 +209,17 @@ breakers = Table(
     Column("opened_at", BigInteger, nullable=False),
     Column("probe_at", BigInteger, nullable=False, comment="when it is tried with one delivery again"),
     comment="Handlers that failed so often that they are only probed for now.",
+)
+
+totals = Table(
+    "totals",
+    metadata,
+    Column(
+        "kind", Text, primary_key=True, comment="file, event or delivery; probe: a write to see that it can be done"
+    ),
+    Column("one", Text, primary_key=True, comment="source; type, `other` for those without a class; handler"),
+    Column("two", Text, primary_key=True, comment="verdict; origin; done, skipped, dead or retried"),
+    Column("number", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False, comment="when the last of them was counted"),
+    comment="How many there ever were, counted by the transactions that made them so; what a person undoes stays.",
 )

@@ -16,6 +16,7 @@ from sftpd_processor.config.settings import DeliverySettings
 from sftpd_processor.handlers.api import Handler
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Claim, Settlement
+from sftpd_processor.measures import Measures
 from sftpd_processor.pipeline.breaker import Breaker
 from sftpd_processor.pipeline.crew import Crew
 from sftpd_processor.pipeline.loop import Loop
@@ -33,8 +34,12 @@ _FAST, _SLOW = 0.25, 1.0  # seconds for one claim: below, the next is twice as l
 class Deliverer(Loop):
     """Delivers to one handler."""
 
-    def __init__(self, handler: Handler, ledger: Ledger, settings: DeliverySettings) -> None:
+    def __init__(
+        self, handler: Handler, ledger: Ledger, settings: DeliverySettings, *, measures: Measures | None = None
+    ) -> None:
+        """`measures` is told how long events waited for their end here."""
         super().__init__(f"handler {handler.name}")
+        self._measures = measures or Measures()
         self._handler = handler
         self._ledger = ledger
         self._settings = settings
@@ -42,6 +47,7 @@ class Deliverer(Loop):
         self._opened_at: int | None = None
         self._crew = Crew(handler, self._breaker, settings.workers, settings.timeout_seconds, self.wake)
         self._unsettled: list[Settlement] = []
+        self._lags: list[float] = []
         self._limit = handler.batch_size if handler.batch_size > 1 else 2 * settings.workers
         self._claimed_at = 0.0
         self.settled: Counter[str] = Counter()
@@ -96,6 +102,13 @@ class Deliverer(Loop):
         due = self._ledger.deliveries.next_due(self._handler.name, before)
         return _IDLE if due is None else max(0.0, (due - self._ledger.clock()) / 1_000_000)
 
+    def complaint(self) -> str | None:
+        """Calls of the handler that hang hold threads, and in the end nothing is delivered any more."""
+        if not (lost := self._crew.lost):
+            return None
+        calls = "a call of the handler has" if lost == 1 else f"{lost} calls of the handler have"
+        return f"{calls} not come back within {self._settings.timeout_seconds:g} s; give its own calls a time-out"
+
     def unfinished(self) -> bool:
         """Whether attempts run, or their results are not written yet."""
         return self._crew.busy or bool(self._unsettled)
@@ -110,13 +123,17 @@ class Deliverer(Loop):
                 self._unsettled.append(released(claim, now))
             else:
                 self._unsettled.append(settlement(claim, outcome, self._settings, now))
+                if outcome.state in ("done", "skipped"):
+                    self._lags.append(max(0, now - claim.recorded_at) / 1_000_000)
         if not self._unsettled:
             return False
         reached("settling")
-        self._ledger.deliveries.settle(self._unsettled)
+        self._ledger.deliveries.settle(self.name, self._unsettled)
         reached("settled")
         self._count(self._unsettled)
         self._unsettled = []
+        self._measures.observe_many("done_lag_seconds", self.name, seconds=self._lags)
+        self._lags = []
         self._note_breaker(now)
         return True
 

@@ -10,6 +10,7 @@ While one batch is parsed and committed by a helper thread, the next one is fetc
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sftpd_processor.errors import InternalError, LedgerUnavailable, ProcessorEr
 from sftpd_processor.events.parse import Parsed, Rejection
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Arrival, Batch, Known, LookCounts, Recorded, Sighting
+from sftpd_processor.measures import Measures
 from sftpd_processor.pipeline.admission import admission, shown, unsafe_name
 from sftpd_processor.pipeline.disposal import Disposal
 from sftpd_processor.pipeline.reading import reader
@@ -53,13 +55,16 @@ class Intake:
         ledger: Ledger,
         wanting: Callable[[str], Iterable[str]],
         recorded: Callable[[Recorded], None],
+        *,
+        measures: Measures | None = None,
     ) -> None:
-        """`wanting` names the handlers for a type of event; `recorded` is told of each commit."""
+        """`wanting` names the handlers for a type of event; `recorded` is told of each commit, `measures` of lags."""
         self._source = source
         self._settings = settings
         self._ledger = ledger
         self._wanting = wanting
         self._tell = recorded
+        self._measures = measures or Measures()
         self._refuse = admission(settings)
         self._read = reader(settings)
         self._settle = int(settings.settle_seconds * 1_000_000)
@@ -70,6 +75,8 @@ class Intake:
         self.unsettled = 0
         """Files that the last look left to settle."""
         self.tally = Tally()
+        self.moved_at = 0.0
+        """When files were last listed, recorded or disposed of (`time.monotonic`)."""
 
     def poll(self) -> None:
         """Look until a look finds no work.
@@ -113,6 +120,7 @@ class Intake:
                 if self._stopped:
                     break
                 reached("listed")
+                self.moved_at = time.monotonic()
                 work = self._sort(self._disposal.without_target(entries), look)
                 for portion in _portions(work.fetch):
                     fetched = self._source.fetch(portion)
@@ -184,6 +192,7 @@ class Intake:
         for entry, _ in work.dispose:
             self._fresh.pop(entry, None)
         self.tally.disposed += done
+        self.moved_at = time.monotonic()
         return done
 
     def _record(self, work: _Work, fetched: list[tuple[Entry, bytes | Miss]], look: _Look) -> None:
@@ -204,6 +213,8 @@ class Intake:
         self._remember(batch, recorded)
         look.count(batch)
         self.tally.count(recorded)
+        self.moved_at = time.monotonic()
+        self._measures.observe_many("recorded_lag_seconds", settings.type, seconds=recorded.lags)
         self._tell(recorded)
 
     def _remember(self, batch: Batch, recorded: Recorded) -> None:

@@ -25,6 +25,8 @@ class Loop(ABC):
         self._stopped = threading.Event()
         self._finishing = False
         self._failure: ProcessorError | None = None
+        self.busy_since: float | None = None
+        """When the step began that runs now (`time.monotonic`); None between two steps."""
         self._thread = threading.Thread(target=self._run, name=name.replace(" ", "-"), daemon=True)
 
     def __str__(self) -> str:
@@ -70,6 +72,15 @@ class Loop(ABC):
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def complaint(self) -> str | None:
+        """What is wrong although its steps go well; None when nothing is."""
+        return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has run and runs no more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     @property
     def stopping(self) -> bool:
         """Whether `stop` was called."""
@@ -85,7 +96,7 @@ class Loop(ABC):
             self._signal.clear()
             last = self._finishing  # a whole step follows `finish`: it finds what was recorded just before
             try:
-                wait = self.step()
+                wait = self._step()
             except ProcessorError as error:
                 if self._failed(error):
                     return
@@ -99,6 +110,13 @@ class Loop(ABC):
             if last and wait != 0 and not self.unfinished():
                 return
             self._signal.wait(wait)
+
+    def _step(self) -> float | None:
+        self.busy_since = time.monotonic()
+        try:
+            return self.step()
+        finally:
+            self.busy_since = None
 
     def _failed(self, error: ProcessorError) -> bool:
         """Say it, once for the same failure, and leave things alone for a while; whether this is the end."""

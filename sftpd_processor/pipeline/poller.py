@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 
 from sftpd_processor.errors import PermanentError, ProcessorError
+from sftpd_processor.measures import Measures
 from sftpd_processor.pipeline.intake import Intake
 from sftpd_processor.pipeline.loop import Loop
 from sftpd_processor.sources.base import Source
@@ -18,29 +20,59 @@ _FIRST_PAUSE = 2.0  # seconds
 class Poller(Loop):
     """Polls one source; polls at once when started, then whenever it is woken."""
 
-    def __init__(self, source: Source, intake: Intake, settle_seconds: float, longest_pause: float) -> None:
-        """`longest_pause`: seconds between two tries when the source cannot be reached."""
+    def __init__(
+        self,
+        source: Source,
+        intake: Intake,
+        settle_seconds: float,
+        longest_pause: float,
+        *,
+        measures: Measures | None = None,
+    ) -> None:
+        """`longest_pause`: seconds between two tries when the source cannot be reached.
+
+        `measures` is told how long polls took.
+        """
         super().__init__(f"source {source.name}")
         self._source = source
         self.intake = intake
         self._settle_seconds = settle_seconds
         self._longest_pause = longest_pause
         self._failures = 0
+        self._measures = measures or Measures()
+        self.last_good: float | None = None
+        """When the last poll ended that ended well (`time.monotonic`); None before the first."""
+        self.up = False
+        """Whether the last poll ended well."""
 
     @property
     def source_name(self) -> str:
         """The name of its source."""
         return self._source.name
 
+    @property
+    def moved_at(self) -> float:
+        """When its poll last got on with files (`time.monotonic`)."""
+        return self.intake.moved_at
+
     def step(self) -> float | None:
         """Poll once; then wait to be woken, but no longer than files need to settle."""
         before = self.intake.tally.recorded, self.intake.tally.disposed
-        self.intake.poll()
+        self._poll()
         self._failures = 0
         recorded, disposed = self.intake.tally.recorded - before[0], self.intake.tally.disposed - before[1]
         if recorded or disposed:
             logger.info("%s: recorded %d, disposed of %d files", self._name, recorded, disposed)
         return self._settle_seconds if self.intake.unsettled else None
+
+    def _poll(self) -> None:
+        began, outcome = time.monotonic(), "failed"
+        try:
+            self.intake.poll()
+            outcome, self.last_good = "good", time.monotonic()
+        finally:
+            self.up = outcome == "good"
+            self._measures.observe("poll_seconds", self.source_name, outcome, seconds=time.monotonic() - began)
 
     def pause(self, error: ProcessorError) -> float:
         """Growing while the source cannot be reached; the longest at once where a person must act."""

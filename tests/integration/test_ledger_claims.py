@@ -52,7 +52,7 @@ def test_an_attempt_is_counted_when_it_is_claimed(ledger: Ledger) -> None:
     """The first claim is attempt 1; after a retry that has become due it is attempt 2."""
     _fill(ledger, "a")
     (first,) = _claim(ledger)
-    ledger.deliveries.settle([settled(first.id, "pending", attempts=first.attempt)])
+    ledger.deliveries.settle("crm", [settled(first.id, "pending", attempts=first.attempt)])
     (second,) = _claim(ledger)
     assert (first.attempt, second.attempt, first.id) == (1, 2, second.id)
 
@@ -61,7 +61,7 @@ def test_an_attempt_given_back_does_not_count(ledger: Ledger) -> None:
     """A claim settled as pending with one attempt less is as it was before."""
     _fill(ledger, "a")
     (claim,) = _claim(ledger)
-    ledger.deliveries.settle([settled(claim.id, "pending", attempts=claim.attempt - 1)])
+    ledger.deliveries.settle("crm", [settled(claim.id, "pending", attempts=claim.attempt - 1)])
     assert ledger.figures.deliveries() == {"crm": {"pending": 1}}
     assert [again.attempt for again in _claim(ledger)] == [1]
 
@@ -72,7 +72,7 @@ def test_one_conversation_is_claimed_together_in_its_order(ledger: Ledger) -> No
     first = _claim(ledger, 2)
     assert _told(first) == "12"
     assert _told(_claim(ledger)) == "3"  # 4 follows 1 and 2, which run
-    ledger.deliveries.settle([settled(claim.id) for claim in first])
+    ledger.deliveries.settle("crm", [settled(claim.id) for claim in first])
     assert _told(_claim(ledger)) == "4"
 
 
@@ -80,7 +80,7 @@ def test_a_retry_that_waits_holds_back_its_own_conversation_alone(ledger: Ledger
     """What follows in the lane waits with it; other lanes, and events without a conversation, go on."""
     _fill(ledger, "a", "a", "b", None, "a")
     one = _claim(ledger, 1)[0]
-    ledger.deliveries.settle([settled(one.id, "pending", due_at=clock.now + 60 * SECOND)])
+    ledger.deliveries.settle("crm", [settled(one.id, "pending", due_at=clock.now + 60 * SECOND)])
     assert _told(_claim(ledger)) == "34"
     clock.advance(61)
     assert _told(_claim(ledger)) == "125"
@@ -92,7 +92,7 @@ def test_an_ended_delivery_lets_the_next_one_go(ledger: Ledger, state: str) -> N
     _fill(ledger, "a", "a")
     (first,) = _claim(ledger, 1)
     assert _claim(ledger) == []
-    ledger.deliveries.settle([settled(first.id, state)])
+    ledger.deliveries.settle("crm", [settled(first.id, state)])
     assert _told(_claim(ledger)) == "2"
     assert ledger.figures.deliveries() == {"crm": {state: 1, "running": 1}}
 
@@ -101,7 +101,7 @@ def test_without_order_nothing_holds_back(ledger: Ledger, clock: Clock) -> None:
     """Unordered, the events of one conversation are claimed while an earlier one runs or waits."""
     _fill(ledger, "a", "a", "a")
     (one,) = _claim(ledger, 1, ordered=False)
-    ledger.deliveries.settle([settled(one.id, "pending", due_at=clock.now + 60 * SECOND)])
+    ledger.deliveries.settle("crm", [settled(one.id, "pending", due_at=clock.now + 60 * SECOND)])
     assert _told(_claim(ledger, 1, ordered=False)) == "2"
     assert _told(_claim(ledger, ordered=False)) == "3"
 
@@ -127,7 +127,7 @@ def test_what_was_running_runs_again_after_a_crash(url: str, clock: Clock) -> No
     with opened(url, clock) as before:
         _fill(before, "a", "b", "c")
         claimed = _claim(before, 2)
-        before.deliveries.settle([settled(claimed[0].id)])
+        before.deliveries.settle("crm", [settled(claimed[0].id)])
     with opened(url, clock) as after:
         assert after.deliveries.recover() == {"crm": 1}
         assert after.deliveries.recover() == {}
@@ -146,7 +146,7 @@ def test_the_next_due_is_the_earliest_pending(ledger: Ledger, clock: Clock) -> N
     one, two = _claim(ledger)
     assert ledger.deliveries.next_due("crm", 0) is None  # they run
     ledger.deliveries.settle(
-        [settled(one.id, "pending", due_at=later + SECOND), settled(two.id, "pending", due_at=later)]
+        "crm", [settled(one.id, "pending", due_at=later + SECOND), settled(two.id, "pending", due_at=later)]
     )
     assert ledger.deliveries.next_due("crm", 0) == later
     assert ledger.deliveries.next_due("log", 0) is None
@@ -158,7 +158,7 @@ def test_a_retry_is_counted_as_retrying_and_the_end_is_noted(ledger: Ledger, url
     _fill(ledger, "a", "b", "c")
     one, two = _claim(ledger, 2)
     dead = settled(two.id, "dead")._replace(detail="no such customer")
-    ledger.deliveries.settle([settled(one.id, "pending"), dead])
+    ledger.deliveries.settle("crm", [settled(one.id, "pending"), dead])
     assert ledger.figures.deliveries() == {"crm": {"retrying": 1, "dead": 1, "pending": 1}}
     found = rows(url, "SELECT state, detail, settled_at IS NULL FROM deliveries ORDER BY id")
     assert found == [("pending", None, True), ("dead", "no such customer", False), ("pending", None, True)]
@@ -181,7 +181,7 @@ def test_claimers_at_once_never_share_a_delivery_nor_break_a_lane(url: str) -> N
                 done.extend(claims)
             with lock:
                 running.difference_update(mine)
-            ledger.deliveries.settle([settled(claim.id) for claim in claims])
+            ledger.deliveries.settle("crm", [settled(claim.id) for claim in claims])
 
     with opened(url) as first, opened(url) as second:
         files = [arrival(f"{n:04}.json", event(str(n), str(n % lanes)), mtime=n) for n in range(lanes * each)]

@@ -25,8 +25,8 @@ _NEXT = '''
 """A later migration."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 def upgrade() -> None:
     op.add_column("files", sa.Column("note", sa.Text()))
 '''
@@ -50,7 +50,7 @@ INSERT INTO events (id, organisation, identity, type, conversation, file_id, pos
         recorded_at, body)
     VALUES (5, 'default', 'one', 'payment', 'c', 1, 0, 'UTC', 9, 12, '{}'),
         (6, 'default', 'two', 'payment', 'c', 1, 1, 'UTC', 9, 12, '{}'),
-        (7, 'default', 'three', 'payment', 'd', 1, 2, 'UTC', 9, 12, '{}');
+        (7, 'default', 'three', 'ourOwn', 'd', 1, 2, 'UTC', 9, 12, '{}');
 INSERT INTO repeats (file_id, position, event_id, conflict) VALUES (2, 0, 5, FALSE);
 INSERT INTO deliveries (id, event_id, handler, lane, state, attempts, due_at, settled_at, detail)
     VALUES (1, 5, 'crm', 'default/c', 'done', 1, 12, 14, NULL),
@@ -59,6 +59,26 @@ INSERT INTO deliveries (id, event_id, handler, lane, state, attempts, due_at, se
 UPDATE counters SET value = 7
 """
 """What a ledger of the first revision may hold."""
+
+
+_FIRST_TOTALS = {
+    ("file", "webio", "accepted", 1, 12),
+    ("file", "webio", "duplicate", 1, 12),
+    ("file", "webio", "invalid", 1, 12),
+    ("event", "payment", "sftp", 2, 12),
+    ("event", "other", "sftp", 1, 12),
+    ("delivery", "crm", "done", 1, 14),
+    ("delivery", "crm", "dead", 1, 15),
+}
+"""What the migrations count in it."""
+
+_SECOND = """
+INSERT INTO attempts (id, delivery_id, attempt, outcome, ended_at, detail)
+    VALUES (1, 1, 1, 'failed', 13, 'no'), (2, 2, 1, 'failed', 16, 'no'), (3, 3, 8, 'failed', 15, 'never'),
+        (4, 2, 2, 'failed', 17, 'no'), (5, 2, 2, 'put back', 18, NULL)
+"""
+"""What a ledger of the second revision may hold beside it: one attempt was retried, one ended in a dead letter that
+was put back, one in a dead letter, and one before a good end was retried."""
 
 
 def _script(connection: Connection | None = None, folder: Path = database.MIGRATIONS) -> Config:
@@ -113,8 +133,8 @@ def test_migrations_make_the_tables_of_the_schema(url: str) -> None:
     assert set(migrated) == set(metadata.tables)
     assert migrated == created
     partial = {index["name"] for table in migrated.values() for index in table["indexes"] if "_where" in str(index)}
-    deliveries = {"deliveries_pending", "deliveries_open", "deliveries_running"}
-    assert partial == {"files_unarchived", "files_waiting"} | deliveries
+    deliveries = {f"deliveries_{which}" for which in ("pending", "open", "running", "retrying", "dead")}
+    assert partial == {"files_unarchived", "files_waiting", "files_quarantined"} | deliveries
 
 
 def test_a_ledger_made_by_migrations_works(url: str) -> None:
@@ -147,12 +167,12 @@ def test_an_older_ledger_is_migrated(url: str, tmp_path: Path, monkeypatch: pyte
         record(ledger, ("1.json", event()))
     folder = tmp_path / "100% migrations"  # a percent sign means something to Alembic's configuration
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0003_note.py").write_text(_NEXT)
+    (folder / "versions" / "0004_note.py").write_text(_NEXT)
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0003")
+    monkeypatch.setattr(database, "REVISION", "0004")
     with opened(url) as ledger:
         assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0004",)]
     assert rows(url, "SELECT name, note FROM files") == [("1.json", None)]
 
 
@@ -169,7 +189,7 @@ def test_a_ledger_of_the_first_revision_is_led_on(url: str) -> None:
                 connection.execute(text(f"SELECT setval('{table}_id_seq', 10)"))
         kept = {table: _rows(connection, table) for table in ("looks", "contents", "events", "repeats", "deliveries")}
     with opened(url) as ledger, engine.connect() as connection:
-        assert rows(url, "SELECT version_num FROM alembic_version") == [("0002",)]
+        assert rows(url, "SELECT version_num FROM alembic_version") == [(REVISION,)]
         assert {table: _rows(connection, table) for table in kept} == kept
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
         disposed = "SELECT id, disposed_look, waited, former_path, reread_at, corrected_by FROM files ORDER BY id"
@@ -180,9 +200,33 @@ def test_a_ledger_of_the_first_revision_is_led_on(url: str) -> None:
         assert rows(url, "SELECT delivery_id, attempt, outcome FROM attempts") == [(2, 2, "cut off")]
         assert [(claim.id, claim.attempt) for claim in ledger.deliveries.claim("crm", 9, ordered=True)] == [(2, 3)]
         assert ledger.figures.breakers() == {}
+        assert _counted(ledger) == _FIRST_TOTALS
         record(ledger, ("new.json", event()))
         assert rows(url, "SELECT id FROM files WHERE name = 'new.json'") == [(8,)]
     engine.dispose()
+
+
+def test_what_was_counted_nowhere_is_counted_by_the_migration(url: str) -> None:
+    """A ledger of revision 0002 gets its totals: dead letters that were put back are among them, and attempts that
+    were retried are those that failed and did not end in one."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(_script(connection), "0001")
+        for statement in _FIRST.strip().split(";"):
+            connection.execute(text(statement))
+        command.upgrade(_script(connection), "0002")
+        connection.execute(text(_SECOND))
+    engine.dispose()
+    with opened(url) as ledger:
+        more = {("delivery", "crm", "dead", 2, 15), ("delivery", "crm", "retried", 2, 17)}
+        assert _counted(ledger) == _FIRST_TOTALS - {("delivery", "crm", "dead", 1, 15)} | more
+        assert ledger.figures.gauges().open == {"crm": {"pending": 0, "retrying": 0, "running": 1}}
+        assert ledger.figures.gauges().dead == {"crm": 1}
+        assert ledger.figures.gauges().quarantined == {"webio": 1}
+
+
+def _counted(ledger: Ledger) -> set[tuple[Any, ...]]:
+    return {tuple(total) for total in ledger.totals.all()}
 
 
 def _rows(connection: Connection, table: str) -> list[tuple[Any, ...]]:
@@ -197,9 +241,9 @@ def test_a_failed_migration_leaves_the_ledger_as_it_was(
         record(ledger, ("1.json", event()))
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0003_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
+    (folder / "versions" / "0004_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0003")
+    monkeypatch.setattr(database, "REVISION", "0004")
     with pytest.raises(RuntimeError, match="broken"), opened(url):
         pass
     engine = create_engine(url)

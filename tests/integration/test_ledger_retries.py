@@ -27,7 +27,7 @@ def die(ledger: Ledger, *said: str | None, handler: str = "crm") -> list[int]:
     """Let the deliveries that are due become dead letters, each with its handler's last words."""
     claims = ledger.deliveries.claim(handler, len(said), ordered=False)
     ends = [Settlement(claim.id, "dead", 8, 0, words, failed=True) for claim, words in zip(claims, said, strict=True)]
-    ledger.deliveries.settle(ends)
+    ledger.deliveries.settle("crm", ends)
     return [claim.id for claim in claims]
 
 

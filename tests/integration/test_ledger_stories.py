@@ -152,7 +152,7 @@ def test_a_delivery_behind_another(ledger: Ledger, clock: Clock) -> None:
     assert [behind(number) for number in (first, second, third, fourth)] == [None, first, None, None]
     claims = ledger.deliveries.claim("crm", 1, ordered=True)
     assert behind(second) == first
-    ledger.deliveries.settle([settled(claims[0].id)])
+    ledger.deliveries.settle("crm", [settled(claims[0].id)])
     assert behind(second) is None
 
 
@@ -161,7 +161,7 @@ def test_attempts_are_told_with_what_the_handler_said(ledger: Ledger, clock: Clo
     record(ledger, ("a.json", event("1")))
     for number in range(1, 6):
         (claim,) = ledger.deliveries.claim("crm", 1, ordered=True)
-        ledger.deliveries.settle([Settlement(claim.id, "pending", number, 0, f"no {number}", failed=True)])
+        ledger.deliveries.settle("crm", [Settlement(claim.id, "pending", number, 0, f"no {number}", failed=True)])
         clock.advance(60)
     (delivery,) = ledger.stories.deliveries_of(ledger.stories.messages("1")[0], 3)
     assert [(one["attempt"], one["outcome"], one["detail"]) for one in delivery["history"]] == [

@@ -67,11 +67,12 @@ def ledger(times: Times, watch: ClockWatch) -> Iterator[Ledger]:
         first, second, third = made.deliveries.claim("crm", 3, ordered=True)
         due = times.wall.now + 60 * SECOND
         made.deliveries.settle(
+            "crm",
             [
                 Settlement(first.id, "pending", 1, due, "again", failed=True),
                 Settlement(second.id, "done", 1, times.wall.now, None),
                 Settlement(third.id, "pending", 0, times.wall.now, None),
-            ]
+            ],
         )
         waiting = Sighting(entry("half.json"), "waiting", "it may be half-written")
         ignored = Sighting(entry("x.txt"), "ignored", "its name does not match include")
@@ -105,7 +106,7 @@ def test_what_is_written_before_the_jump_is_seen(ledger: Ledger, watch: ClockWat
     (claim,) = ledger.deliveries.claim("crm", 1, ordered=True)
     times.wall.advance(jump)
     due = ledger.clock() + 30 * SECOND
-    ledger.deliveries.settle([Settlement(claim.id, "pending", 1, due, "again", failed=True)])
+    ledger.deliveries.settle("crm", [Settlement(claim.id, "pending", 1, due, "again", failed=True)])
     assert watch.look(ledger)
     assert times.due() == {"0 pending": 60, "1 done": pytest.approx(0, abs=HOURS + 1), "2 pending": 30}
 

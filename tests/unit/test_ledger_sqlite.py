@@ -110,7 +110,7 @@ def test_every_question_of_a_running_daemon_uses_an_index(
     ledger.files.disposed([(1, "deleted")], 1)
     ledger.files.archived((file.id, "x") for file in ledger.files.unarchived(2))
     ledger.files.knows("webio", "1.json", "x")
-    ledger.deliveries.settle([settled(claim.id) for claim in ledger.deliveries.claim("crm", 9, ordered=True)])
+    ledger.deliveries.settle("crm", [settled(claim.id) for claim in ledger.deliveries.claim("crm", 9, ordered=True)])
     ledger.deliveries.next_due("crm", 0)
     ledger.deliveries.recover()
     asked = [found for found in statements if found[0].split()[0] in ("SELECT", "UPDATE", "DELETE")]
@@ -182,7 +182,7 @@ def test_one_ledger_serves_many_threads(ledger: Ledger) -> None:
                 record(ledger, (f"{number}.json", event(f"{source}{number}")), source=source)
                 ledger.figures.sources()
                 ledger.deliveries.settle(
-                    [settled(claim.id) for claim in ledger.deliveries.claim("crm", 5, ordered=False)]
+                    "crm", [settled(claim.id) for claim in ledger.deliveries.claim("crm", 5, ordered=False)]
                 )
         except BaseException as error:
             failures.append(error)
