@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -12,13 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sftpd_processor.bell import BellListener
 from sftpd_processor.clockwatch import ClockWatch
+from sftpd_processor.collector import spare_the_collector
 from sftpd_processor.config.settings import DirectorySourceSettings, Settings, SftpSourceSettings, SourceSettings
 from sftpd_processor.errors import ConfigurationError, InternalError, Problem, ProcessorError, TransientError
 from sftpd_processor.handlers.api import Handler, HandlerContext
 from sftpd_processor.handlers.registry import Handlers, build_handlers
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import QUARANTINED, Recorded
+from sftpd_processor.measures import Measures
 from sftpd_processor.pipeline.archive import Archive, Archivist
 from sftpd_processor.pipeline.delivery import Deliverer
 from sftpd_processor.pipeline.intake import Intake
@@ -29,6 +31,8 @@ from sftpd_processor.sources.base import Source
 from sftpd_processor.state import StateFolder
 
 if TYPE_CHECKING:
+    from sftpd_processor.http.admin import AdminListener
+    from sftpd_processor.http.supervisor import Command, Supervisor
     from sftpd_processor.schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -84,15 +88,23 @@ def make_handlers(settings: Settings, config_folder: Path) -> Handlers:
 class Daemon:
     """All parts of one configuration, between `open` and `close`."""
 
-    def __init__(self, settings: Settings, config_folder: Path) -> None:
-        """`config_folder` holds the configuration; modules of handlers may lie beside it."""
+    def __init__(self, settings: Settings, config_folder: Path, serve: Command | None = None) -> None:
+        """`config_folder` holds the configuration; modules of handlers may lie beside it.
+
+        `serve` starts the process of the public listener; without it there is none.
+        """
         self._settings = settings
+        self._listener = _supervisor(settings, config_folder, serve)
+        self._bell = BellListener(settings.state.dir, self._wake)
         self._handlers = make_handlers(settings, config_folder)
         self._state = StateFolder(settings.state.dir)
         self._clock = ClockWatch()
         self._ledger = Ledger(settings.state.ledger_url(), self._clock)
         self._archivist = Archivist(Archive(settings.state.dir, self._ledger))
-        self._deliverers = [Deliverer(handler, self._ledger, settings.delivery) for handler in self._handlers]
+        self._measures = Measures()
+        self._deliverers = [
+            Deliverer(handler, self._ledger, settings.delivery, measures=self._measures) for handler in self._handlers
+        ]
         self._pollers = [self._poller(source) for source in settings.sources]
         self._stop = threading.Event()
         self._opened = ExitStack()
@@ -108,17 +120,29 @@ class Daemon:
             self._state.hold()
             opened.callback(self._state.release)
             opened.callback(self._ledger.close)
+            if patient:  # before the ledger: a bot that asks needs none, and an operator wants to know of it
+                self._start_listeners(opened)
             self._open_ledger(patient=patient)
             if not self._stop.is_set():
                 self._start_loops(opened)
             yield
 
+    def _start_listeners(self, opened: ExitStack) -> None:
+        if self._listener is not None:
+            self._listener.start()
+            opened.callback(self._listener.stop, STOP_SECONDS)
+        if (admin := self._admin()) is not None:
+            admin.start()
+            opened.callback(admin.stop)
+
     def _start_loops(self, opened: ExitStack) -> None:
-        _spare_the_collector()
+        spare_the_collector()
         _open_all(list(self._handlers), opened)
         for loop in (self._archivist, *self._deliverers):
             loop.start()
         opened.callback(self._end_all)
+        self._bell.start()
+        opened.callback(self._bell.stop)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Work until `stop`. `ready` is called when everything is started."""
@@ -172,6 +196,8 @@ class Daemon:
     def stop(self) -> None:
         """Take nothing more, and come to an end."""
         self._stop.set()
+        if self._listener is not None:
+            self._listener.begin_stop()
         for poller in self._pollers:
             poller.stop()
 
@@ -219,9 +245,34 @@ class Daemon:
 
     def _poller(self, settings: SourceSettings) -> Poller:
         source = make_source(settings)
-        intake = Intake(source, settings, self._ledger, self._handlers.wanting, self._recorded)
+        intake = Intake(source, settings, self._ledger, self._handlers.wanting, self._recorded, measures=self._measures)
         longest = settings.reconnect_max_seconds if isinstance(settings, SftpSourceSettings) else settings.poll_seconds
-        return Poller(source, intake, settings.settle_seconds, longest)
+        return Poller(source, intake, settings.settle_seconds, longest, measures=self._measures)
+
+    def _admin(self) -> AdminListener | None:
+        settings, listener = self._settings.admin, self._listener
+        if settings is None:
+            return None
+        from sftpd_processor.http.admin import AdminListener
+        from sftpd_processor.http.metrics import Metrics
+        from sftpd_processor.http.readiness import Health
+
+        health = Health(
+            self._ledger.totals.probe,
+            self._settings.sources,
+            self._pollers,
+            (self._archivist, *self._deliverers),
+            late_seconds=settings.late_seconds,
+            listener=listener.wrong if listener is not None else lambda: None,
+        )
+        metrics = Metrics(
+            self._ledger,
+            self._measures,
+            pollers=self._pollers,
+            deliverers=self._deliverers,
+            listener=listener,
+        )
+        return AdminListener(settings, health, metrics.render)
 
     def _poll(self, poller: Poller, report: Report) -> None:
         try:
@@ -240,6 +291,11 @@ class Daemon:
             if deliverer.name in recorded.handlers:
                 deliverer.wake()
 
+    def _wake(self) -> None:
+        """Another process has put something into the ledger."""
+        for loop in (self._archivist, *self._deliverers):
+            loop.wake()
+
     def _end_all(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS
         for loops in (self._pollers, [self._archivist, *self._deliverers]):
@@ -252,11 +308,14 @@ class Daemon:
             poller.close()
 
 
-def _spare_the_collector() -> None:
-    """What is loaded by now stays; looking for garbage among it, again and again, costs a tenth of a drain."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    gc.enable()
+def _supervisor(settings: Settings, config_folder: Path, serve: Command | None) -> Supervisor | None:
+    if serve is None or settings.http is None or not settings.http.supervise:
+        return None
+    from sftpd_processor.http.parts import check_parts
+    from sftpd_processor.http.supervisor import Supervisor
+
+    check_parts(settings, settings.http, config_folder)
+    return Supervisor(settings.http, serve)
 
 
 def _open_all(handlers: Sequence[Handler], opened: ExitStack) -> None:

@@ -1,4 +1,4 @@
-"""What the tests need from the system: OpenSSH's sshd and PostgreSQL. Run by `make test` before pytest.
+"""What the tests need from the system: OpenSSH's sshd, PostgreSQL, Chromium and curl. Run by `make test` before pytest.
 
 As root on a machine with apt-get they are installed, without starting any service. Otherwise a note says
 which tests will be skipped. With `CI` set, anything still missing is an error: a real service may not be
@@ -29,6 +29,12 @@ def find_postgres() -> Path | None:
     return next((place for place in places if _holds_a_server(place)), None)
 
 
+def find_chromium() -> Path | None:
+    """The program of a Chromium; None when there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((Path(found) for name in names if (found := shutil.which(name))), None)
+
+
 def missing_packages() -> dict[str, str]:
     """Debian package → the tests that need it, for what is not installed."""
     missing = {}
@@ -36,6 +42,10 @@ def missing_packages() -> dict[str, str]:
         missing["openssh-server"] = "tests against a real OpenSSH sshd"
     if find_postgres() is None:
         missing["postgresql"] = "tests against a real PostgreSQL"
+    if find_chromium() is None:
+        missing["chromium"] = "tests in a real browser"
+    if shutil.which("curl") is None:
+        missing["curl"] = "tests of commands on the pages"
     return missing
 
 

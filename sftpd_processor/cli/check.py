@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from sftpd_processor.cli import exit_codes
 from sftpd_processor.cli.configured import Configured, configured
+from sftpd_processor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from sftpd_processor.config.settings import DirectorySourceSettings, SftpSourceSettings
+    from sftpd_processor.values.registry import Entry, Providers
+
+T = TypeVar("T")
 
 
 def check(
     ctx: typer.Context,
-    live: Annotated[bool, typer.Option("--live", help="Also log in to every source and list its folder.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also log in to every source and list its folder, and try the databases.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check the configuration and the handlers.
+    """Check the configuration, the handlers and the providers of custom values.
 
     Every mistake is listed, with where it is and what would be right.
     """
-    from sftpd_processor.errors import ConfigurationError
-
     try:
         config = configured(ctx)
-        handlers = _handlers(config)
+        handlers, providers = _built(config)
     except ConfigurationError as error:
         if not as_json:
             raise
@@ -36,17 +41,89 @@ def check(
         sys.stdout.write(json.dumps({"ok": False, "problems": problems}) + "\n")
         raise typer.Exit(exit_codes.MISUSED) from None
     result: dict[str, Any] = {"configuration": str(config.path), "handlers": handlers, "sources": {}}
+    result["values"] = _names(providers)
     if live:
         result["sources"] = {source.name: _visit(source) for source in config.settings.sources}
-    result["ok"] = all(found["ok"] for found in result["sources"].values())
+        for entry in providers:
+            result["values"][entry.name].update(_reach(entry))
+    result["ok"] = all(it.get("ok", True) for it in (*result["sources"].values(), *result["values"].values()))
     sys.stdout.write(json.dumps(result) + "\n" if as_json else _text(config, result, live=live))
     raise typer.Exit(exit_codes.DONE if result["ok"] else exit_codes.UNREACHABLE)
+
+
+def _built(config: Configured) -> tuple[list[str], Providers]:
+    """The handlers' names, and the providers; raises ConfigurationError with the mistakes of all."""
+    problems: list[Problem] = []
+
+    def tried(build: Callable[[], T]) -> T | None:
+        try:
+            return build()
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+            return None
+
+    handlers = tried(lambda: _handlers(config))
+    providers = tried(lambda: _providers(config))
+    tried(lambda: _trust(config))
+    if handlers is None or providers is None or problems:
+        raise ConfigurationError(problems)
+    return handlers, providers
 
 
 def _handlers(config: Configured) -> list[str]:
     from sftpd_processor.daemon import make_handlers
 
     return list(make_handlers(config.settings, config.folder).names)
+
+
+def _trust(config: Configured) -> None:
+    from sftpd_processor.http.parts import check_trust
+
+    if config.settings.http is not None:
+        check_trust(config.settings.http)
+
+
+def _providers(config: Configured) -> Providers:
+    from sftpd_processor.config.http import HttpSettings
+    from sftpd_processor.extensions.text import nearest
+    from sftpd_processor.values.registry import ProviderContext, build_providers
+
+    http = config.settings.http
+    asked = http.custom_values_names if http else ()
+    default = HttpSettings.model_fields["custom_values_deadline_seconds"].default
+    deadline = http.custom_values_deadline_seconds if http else default
+    providers = build_providers(config.settings.values, ProviderContext(config.folder, deadline))
+    unanswered = providers.unanswered(asked)
+    if unanswered:
+        known = [name for entry in providers for name in entry.names or ()]
+        raise ConfigurationError(
+            Problem(f"http.custom_values_names[{at}]", f'no [[values]] answers "{name}"{nearest(name, known)}')
+            for at, name in enumerate(asked)
+            if name in unanswered
+        )
+    return providers
+
+
+def _names(providers: Providers) -> dict[str, dict[str, Any]]:
+    """For each provider the names it answers; None: any."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in providers:
+        names = found.setdefault(entry.name, {"names": None if entry.names is None else []})
+        names["names"] = None if entry.names is None else [*names["names"], *entry.names]
+    return found
+
+
+def _reach(entry: Entry) -> dict[str, Any]:
+    """Whether a provider can be reached; nothing for those of which that cannot be told without a customer."""
+    from sftpd_processor.values.api import ProviderFailed, Reachable
+
+    if not isinstance(entry.provider, Reachable):
+        return {}
+    try:
+        entry.provider.reach([*(entry.names or {}).values()])
+    except ProviderFailed as error:
+        return {"ok": False, "why": str(error)}
+    return {"ok": True}
 
 
 def _visit(settings: SftpSourceSettings | DirectorySourceSettings) -> dict[str, Any]:
@@ -72,13 +149,18 @@ def _text(config: Configured, result: dict[str, Any], *, live: bool) -> str:
         f"sources: {', '.join(source.name for source in config.settings.sources)}",
         f"handlers: {', '.join(result['handlers']) or 'none; events are only recorded and archived'}",
     ]
-    for name, found in result["sources"].items():
-        told = (
-            f"reached and listed (of the first {found['entries']} entries, {found['to_take']} are files to take)"
-            if found["ok"]
-            else found["why"].removeprefix(f"source {name}: ")
-        )
-        lines.append(f"source {name}: {told}")
+    for name, found in result["values"].items():
+        names = "any name" if found["names"] is None else ", ".join(found["names"])
+        lines.append(f"values: {name} ({names})")
+    lines += [f"source {name}: {_visited(name, found)}" for name, found in result["sources"].items()]
+    reached = {name: found for name, found in result["values"].items() if "ok" in found}
+    lines += [f"values {name}: {'reached' if found['ok'] else found['why']}" for name, found in reached.items()]
     if not live:
         lines.append("To also try the logins: sftpd-processor check --live")
     return "\n".join([*lines, ""])
+
+
+def _visited(name: str, found: dict[str, Any]) -> str:
+    if not found["ok"]:
+        return str(found["why"]).removeprefix(f"source {name}: ")
+    return f"reached and listed (of the first {found['entries']} entries, {found['to_take']} are files to take)"

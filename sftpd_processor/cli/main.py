@@ -11,7 +11,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sftpd_processor.cli import certify, check, demo, doctor, exit_codes, once, retry, run, simulate, status, why
+from sftpd_processor.cli import (
+    certify,
+    check,
+    demo,
+    doctor,
+    exit_codes,
+    once,
+    retry,
+    run,
+    serve,
+    simulate,
+    status,
+    token,
+    why,
+)
 from sftpd_processor.errors import ProcessorError
 
 app = typer.Typer(
@@ -66,11 +80,12 @@ def _show_version(wanted: bool) -> None:
 
 
 VERBS = (
-    run.run, once.once, check.check, doctor.doctor, status.status, why.why, retry.retry, simulate.simulate,
+    run.run, serve.serve, once.once, check.check, doctor.doctor, status.status, why.why, retry.retry, simulate.simulate,
     certify.certify, demo.demo,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(token.app)
 
 
 def main() -> None:

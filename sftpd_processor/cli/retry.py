@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sftpd_processor.bell import Bell
 from sftpd_processor.cli.configured import configured
 from sftpd_processor.cli.lines import more, page
 from sftpd_processor.cli.moments import EXAMPLES, given
@@ -70,6 +71,8 @@ def retry(
             data = _reread(rereader, ledger.retries.quarantined(chosen))
         else:
             data = _put_back(ledger, chosen, handlers.names, dry_run=dry_run)
+    if not dry_run:
+        Bell(config.settings.state.dir).ring()
     data |= {"dry_run": dry_run}
     sys.stdout.write(json.dumps(data) + "\n" if as_json else _text(data))
 

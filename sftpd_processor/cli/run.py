@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -20,10 +23,19 @@ def run(ctx: typer.Context) -> None:
     from sftpd_processor.daemon import Daemon
 
     config = configured(ctx, logging.INFO)
-    daemon = Daemon(config.settings, config.folder)
+    own = _own_command(config.path, debug=ctx.obj.debug)
+    daemon = Daemon(
+        config.settings,
+        config.folder,
+        lambda listening, control: [*own, "serve", f"--socket={listening}", f"--control={control}"],
+    )
 
     stop_at_signals(daemon.stop)
     sources = ", ".join(source.name for source in config.settings.sources)
     handlers = ", ".join(handler.name for handler in config.settings.handlers) or "none"
     daemon.run(lambda: logger.info("ready: sources %s; handlers %s; configuration %s", sources, handlers, config.path))
     logger.info("stopped")
+
+
+def _own_command(config: Path, *, debug: bool) -> Sequence[str]:
+    return [sys.executable, "-m", "sftpd_processor.cli.main", "-c", str(config), *(["--debug"] if debug else [])]

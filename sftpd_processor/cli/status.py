@@ -40,11 +40,13 @@ def status(
 def figures(config: Configured, ledger: Ledger) -> dict[str, Any]:
     """Everything that is shown."""
     from sftpd_processor.handlers.registry import BUILT_INS
+    from sftpd_processor.pipeline.live import SOURCE as LIVE
 
     sources = ledger.figures.sources()
     deliveries = ledger.figures.deliveries()
     breakers = ledger.figures.breakers()
     names = [source.name for source in config.settings.sources]
+    names += [LIVE] if config.settings.http is not None else []
     # All functions of a module go by their own names, which only importing it would tell.
     handlers = [each.name for each in config.settings.handlers if ":" in each.use or each.use in BUILT_INS]
     return {
@@ -120,10 +122,15 @@ def _text(data: dict[str, Any]) -> str:
 
 
 def _source_lines(name: str, source: dict[str, Any]) -> list[str]:
-    parts = " + ".join(f"{source[state]:,} {state}" for state in STATES)
-    lines = [_look_line(name, source["last_look"]), f"files ever listed: {source['listed']:,} = {parts}"]
-    if verdicts := listed(source["verdicts"]):
-        lines.append(f"recorded files: {verdicts}")
+    from sftpd_processor.pipeline.live import SOURCE as LIVE
+
+    if name == LIVE:
+        lines = [f"live posts recorded: {listed(source['verdicts']) or 'none yet'}"]
+    else:
+        parts = " + ".join(f"{source[state]:,} {state}" for state in STATES)
+        lines = [_look_line(name, source["last_look"]), f"files ever listed: {source['listed']:,} = {parts}"]
+        if verdicts := listed(source["verdicts"]):
+            lines.append(f"recorded files: {verdicts}")
     if source["corrected"]:
         lines.append(f"put in the place of files in quarantine, by `retry`: {source['corrected']:,}")
     if source.get("unarchived"):

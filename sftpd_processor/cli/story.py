@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Story = dict[str, Any]
 
+_CAME = {"http": "posted live", "replay": "put here by `retry --corrected`"}
+"""What stands in place of the first listing, by origin: nobody listed these."""
+
 MOST = 20
 """Of everything of which there can be many: files, events, repeats, attempts."""
 
@@ -92,7 +95,7 @@ class Teller:
 
 def _history(row: Story, corrected: Story | None) -> list[tuple[int | None, str]]:
     """What happened when; None stands for now."""
-    told = [(row["first_seen"], "first listed" if row["origin"] != "replay" else "put here by `retry --corrected`")]
+    told = [(row["first_seen"], _CAME.get(row["origin"], "first listed"))]
     if row["occurrence"]:
         told.append((row["first_seen"], f"such a file had been here {counted(row['occurrence'], 'time')} before"))
     if row["waited"]:
@@ -112,7 +115,7 @@ def _after_recording(row: Story, corrected: Story | None) -> list[tuple[int | No
     told.append((row["archived_at"], copied))
     if row["disposal"]:
         told.append((row["disposed_at"], f"{row['disposal']} at the source by look {row['disposed_look']}"))
-    elif row["origin"] != "replay":
+    elif row["origin"] not in _CAME:
         told.append((None, "still at the source, as far as is known"))
     if corrected:
         told.append((corrected["recorded_at"], f"a corrected file took its place: {corrected['verdict']}"))

@@ -1,4 +1,4 @@
-"""How the files of one source are read: its settings, applied to `parse`."""
+"""How the files of one source, or live posts, are read: the settings, applied to `parse`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from sftpd_processor.config.settings import SourceSettings
+from sftpd_processor.config.reading import Reading
 from sftpd_processor.events.parse import Parsed, Rejection, parse
 
 
-def reader(settings: SourceSettings) -> Callable[[bytes], Parsed | Rejection]:
-    """From bytes to events, by the rules of this source."""
+def reader(settings: Reading) -> Callable[[bytes], Parsed | Rejection]:
+    """From bytes to events, by these settings."""
     return partial(
         parse,
         zone=ZoneInfo(settings.time_zone),

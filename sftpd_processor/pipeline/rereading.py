@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sftpd_processor.config.settings import Settings, SourceSettings
+from sftpd_processor.config.reading import Reading
+from sftpd_processor.config.settings import Settings
 from sftpd_processor.errors import PermanentError
 from sftpd_processor.events.parse import Parsed, Rejection
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.recording import Wanting
 from sftpd_processor.ledger.records import Arrival, Batch
+from sftpd_processor.pipeline.live import SOURCE as LIVE
 from sftpd_processor.pipeline.reading import reader
 from sftpd_processor.sources.base import Entry
 
@@ -33,29 +36,37 @@ class Reread:
     """What is still wrong with it; empty when nothing is."""
 
 
+class _Origin(NamedTuple):
+    """Where quarantined files come from, and how they are read: a source, or live posts."""
+
+    name: str
+    reading: Reading
+    max_bytes: int
+
+
 class Rereader:
     """Reads files of the quarantine, rows of `Retries.quarantined`, again. With `dry_run` nothing is changed."""
 
     def __init__(self, settings: Settings, ledger: Ledger, wanting: Wanting, *, dry_run: bool) -> None:
         """`wanting` names the handlers for a type of event."""
-        self._sources = {source.name: source for source in settings.sources}
+        self._origins = {origin.name: origin for origin in _origins(settings)}
         self._ledger = ledger
         self._wanting = wanting
         self._dry_run = dry_run
 
     def take(self, file: Row) -> Reread:
         """Record what can be read of the file and was not before."""
-        source = self._sources.get(file["source"])
-        if source is None:
+        origin = self._origins.get(file["source"])
+        if origin is None:
             return _as_it_was(file, f"its source {file['source']!r} is not in the configuration")
         if file["archived_at"] is None:  # whoever writes the copy must not be told of two places for it
             return _as_it_was(file, "its copy is still to be written; try again when it is there")
         raw = self._ledger.retries.raw(file["id"])
-        result = reader(source)(raw)
+        result = reader(origin.reading)(raw)
         if isinstance(result, Rejection):
             return _as_it_was(file, _first(result))
         entry = Entry(file["name"], file["size"], file["mtime"], regular=True)
-        batch = _batch(source, Arrival(entry, raw, result))
+        batch = _batch(origin, Arrival(entry, raw, result))
         recorded = self._ledger.reread(file["id"], batch, self._wanting, dry_run=self._dry_run)
         (verdict,) = recorded.verdicts
         return Reread(file, verdict, recorded.events, _wrong(result, verdict))
@@ -66,23 +77,30 @@ class Rereader:
         Raises `PermanentError` when it cannot be read, or still holds something that is no event: then nothing is
         recorded.
         """
-        source = self._sources.get(file["source"])
-        if source is None:
+        origin = self._origins.get(file["source"])
+        if origin is None:
             raise PermanentError(f"the source {file['source']!r} is not in the configuration; put it back there first")
-        raw = _read(path, source.max_file_bytes)
-        result = reader(source)(raw)
+        raw = _read(path, origin.max_bytes)
+        result = reader(origin.reading)(raw)
         if (rejection := _rejection(result)) is not None:
             problem = f"{path} still holds something that is no event: {_first(rejection)}"
             raise PermanentError(f"{problem}; nothing was changed")
-        batch = _batch(source, Arrival(Entry(file["name"], len(raw), time.time_ns(), regular=True), raw, result))
+        batch = _batch(origin, Arrival(Entry(file["name"], len(raw), time.time_ns(), regular=True), raw, result))
         batch.corrects = file["id"]
         recorded = self._ledger.record(batch, self._wanting, dry_run=self._dry_run)
         (verdict,) = recorded.verdicts
         return Reread(file, verdict, recorded.events, _wrong(result, verdict))
 
 
-def _batch(source: SourceSettings, arrival: Arrival) -> Batch:
-    return Batch(source.name, source.organisation, "replay", source.time_zone, 0, [arrival])
+def _origins(settings: Settings) -> Iterator[_Origin]:
+    for source in settings.sources:
+        yield _Origin(source.name, source, source.max_file_bytes)
+    if settings.http is not None:
+        yield _Origin(LIVE, settings.http, settings.http.max_body_bytes)
+
+
+def _batch(origin: _Origin, arrival: Arrival) -> Batch:
+    return Batch(origin.name, origin.reading.organisation, "replay", origin.reading.time_zone, 0, [arrival])
 
 
 def _as_it_was(file: Row, wrong: str) -> Reread:
@@ -114,5 +132,5 @@ def _read(path: Path, most: int) -> bytes:
     except OSError as error:
         raise PermanentError(f"{path} cannot be read: {error.strerror}") from error
     if len(raw) > most:
-        raise PermanentError(f"{path} is larger than `max_file_bytes` of its source ({most:,}); nothing was changed")
+        raise PermanentError(f"{path} is larger than its source takes ({most:,} bytes); nothing was changed")
     return raw

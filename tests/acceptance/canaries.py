@@ -6,9 +6,14 @@ Every canary holds `MARK` or one of the digit runs, so that a part of it is foun
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
+import httpx2
+
+from tests.acceptance.sidecar import Caller
 from tests.acceptance.support import Desk, Ran
+from tests.acceptance.test_admin import Operator
 
 MARK = "Qzx"
 PHONE = "353857770011223"
@@ -21,6 +26,11 @@ PASSPHRASE = "Qzx-passphrase-2"
 TOKEN = "Qzx-token-3"
 DATABASE_PASSWORD = "Qzx-database-4"
 URL_TOKEN = "Qzx-url-5"
+SECRET = "Qzx-secret-6 of at least 32 bytes"
+EXACT_TOKEN = "Qzx-exact-token-7"
+TLS_PASSPHRASE = "Qzx-tls-passphrase-8"
+JWT = "eyJhbGci"
+"""How every signed token begins."""
 
 
 def personal(number: int, kind: str = "inboundMessage", **more: object) -> bytes:
@@ -65,7 +75,7 @@ def personal_files() -> dict[str, bytes]:
 
 def leaks(text: str) -> list[str]:
     """The lines that hold a canary."""
-    return [line[:300] for line in text.splitlines() if any(word in line for word in (MARK, PHONE, CUSTOMER))]
+    return [line[:300] for line in text.splitlines() if any(word in line for word in (MARK, PHONE, CUSTOMER, JWT))]
 
 
 def assert_silent(*told: Ran) -> None:
@@ -78,3 +88,24 @@ def leaks_in_reasons(desk: Desk) -> list[str]:
     notes = list(Path(desk.state, "quarantine").rglob("*.reason.json"))
     assert notes
     return [line for path in notes for line in leaks(path.read_text())]
+
+
+def told(answer: httpx2.Response) -> str:
+    """All that the caller gets to see."""
+    return f"{answer.reason_phrase} {answer.headers} {answer.text}"
+
+
+def raw(webio: Caller, request: str) -> str:
+    """The answer to bytes that no client would send."""
+    host, _, port = webio.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request.encode())
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
+
+
+def pages(operator: Operator) -> str:
+    """All that the admin listener shows."""
+    return "".join(
+        told(operator.get(path)) for path in ("/", "/readyz", "/healthz", "/version", "/metrics", "/?" + MARK)
+    )

@@ -23,13 +23,21 @@ def test_a_good_one(desk: Desk, openssh: ServedFolder) -> None:
 
 
 def test_json_of_a_good_one(desk: Desk, openssh: ServedFolder) -> None:
-    """`--json` says ok, which file, and which handlers."""
-    desk.configure(openssh.source())
+    """`--json` says ok, which file, which handlers, and which providers with the names that they answer."""
+    desk.configure(openssh.source(), values=[STATIC])
     ran = desk.run("check", "--json")
     assert ran.code == 0
-    assert ran.data == {"ok": True, "configuration": str(desk.config), "handlers": ["journal"], "sources": {}}
+    values = {"accounts": {"names": ["balance", "dueDate"]}}
+    assert ran.data == {
+        "ok": True, "configuration": str(desk.config), "handlers": ["journal"], "sources": {}, "values": values,
+    }  # fmt: skip
 
 
+STATIC = {
+    "name": "accounts",
+    "use": "static",
+    "options": {"customers": {"C-1": {"balance": "12.50", "dueDate": "2026-01-31"}}},
+}
 MISTAKES = {
     "sources[0].pasword": "password",
     "sources[0].host": "host name",
@@ -151,3 +159,78 @@ def test_where_the_configuration_is_found(desk: Desk, openssh: ServedFolder) -> 
     overruled = desk.bare("check", SFTPD_PROCESSOR__DELIVERY__WORKERS="0")
     assert overruled.code == 2
     assert "SFTPD_PROCESSOR__DELIVERY__WORKERS" in overruled.err
+
+
+def listening(*names: str) -> dict[str, Any]:
+    return {"listen": "127.0.0.1:8080", "tokens": ["x"], "custom_values_names": list(names)}
+
+
+def test_providers_are_shown(desk: Desk, openssh: ServedFolder) -> None:
+    """Each with the names that it answers."""
+    crm = {"name": "crm", "use": "http", "options": {"url": "https://crm.example.com/{customerUID}"}}
+    desk.configure(openssh.source(), values=[STATIC, crm], http=listening("Balance", "anything"))
+    ran = desk.run("check")
+    assert (ran.code, ran.err) == (0, "")
+    assert "values: accounts (balance, dueDate)\nvalues: crm (any name)\n" in ran.out
+
+
+def test_names_that_nobody_answers(desk: Desk, openssh: ServedFolder) -> None:
+    """Exit 2, with the place of the name and the nearest one that there is."""
+    desk.configure(openssh.source(), values=[STATIC], http=listening("balance", "duDate", "x"))
+    ran = desk.run("check")
+    assert ran.code == 2
+    assert "http.custom_values_names[1]: no [[values]] answers \"duDate\"; did you mean 'dueDate'?" in ran.err
+    assert 'http.custom_values_names[2]: no [[values]] answers "x"\n' in ran.err
+    assert "custom_values_names[0]" not in ran.err
+
+
+def test_mistakes_of_providers_are_told_with_those_of_handlers(desk: Desk, openssh: ServedFolder) -> None:
+    """All at once."""
+    handlers = [{"name": "three", "use": "jsonnl"}]
+    desk.configure(openssh.source(), handlers=handlers, values=[{"name": "a", "use": "statik"}])
+    ran = desk.run("check")
+    assert ran.code == 2
+    assert "handlers[0].use: there is no handler or module 'jsonnl'" in ran.err
+    assert "values[0].use: there is no provider or module 'statik' (looked beside config.toml too)" in ran.err
+    assert "did you mean 'static'?" in ran.err
+
+
+def test_live_asks_the_databases_of_providers(desk: Desk, openssh: ServedFolder) -> None:
+    """One that is there is reached; one without the table is told, and the exit is 4."""
+    options = {"url": f"sqlite:///{desk.folder}/accounts.db", "query": "select 1 as balance"}
+    good = {"name": "accounts", "use": "sql", "options": options, "names": {"balance": "balance"}}
+    bad = {**good, "name": "other", "options": {**options, "query": "select balance from account"}}
+    desk.configure(openssh.source(), values=[good, bad, {**STATIC, "name": "static"}])
+    ran = desk.run("check", "--live")
+    assert ran.code == 4
+    assert "values accounts: reached\n" in ran.out
+    assert "values other: OperationalError: no such table: account\n" in ran.out
+    assert "values static: " not in ran.out
+    found = desk.run("check", "--live", "--json").data
+    assert found["ok"] is False
+    assert found["values"]["accounts"] == {"names": ["balance"], "ok": True}
+    assert found["values"]["static"] == {"names": ["balance", "dueDate"]}
+
+
+def test_mistakes_in_what_the_listener_trusts(desk: Desk, tmp_path: Path) -> None:
+    """A certificate that is none, a key file as a secret and a wrong provider are told by `check`, all at once, and
+    by `run`, which starts nothing then."""
+    (tmp_path / "tls.crt").write_text("no certificate")
+    (tmp_path / "tls.key").write_text("no key")
+    key = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
+    desk.configure(
+        local(tmp_path),
+        http={
+            "listen": "127.0.0.1:0",
+            "token_secrets": [key],
+            "tls_certificate": str(tmp_path / "tls.crt"),
+            "tls_key": str(tmp_path / "tls.key"),
+        },
+        values=[{"name": "accounts", "use": "static"}],
+    )
+    for verb in ("check", "run"):
+        ran = desk.run(verb)
+        assert ran.code == 2
+        for where in ("http.tls_certificate", "http.token_secrets", "values[0].options"):
+            assert where in ran.err, (verb, ran.err)
+    assert not (desk.state / "bell").exists()

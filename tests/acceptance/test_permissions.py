@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.sidecar import Caller, http
 from tests.acceptance.support import Desk, event, events, local, put
 from tests.support import ServedFolder, wait_until
 
@@ -85,6 +86,37 @@ def test_what_the_daemon_writes(desk: Desk) -> None:
     moved = inbox / "processed"
     assert moved not in before
     assert too_open({path.name: stat.S_IMODE(path.lstat().st_mode) for path in [moved]}) == {}
+
+
+def is_there(desk: Desk, *names: str) -> bool:
+    """Whether the state folder holds all of these; they may be patterns."""
+    return all(any(desk.state.glob(name)) for name in names)
+
+
+def state_modes(desk: Desk) -> dict[str, int]:
+    """The permissions of the state folder and of everything in it."""
+    return {str(path.relative_to(desk.folder)): stat.S_IMODE(path.lstat().st_mode) for path in known(desk.state)}
+
+
+@pytest.mark.parametrize("verb", ["run", "serve"])
+def test_what_the_listener_writes(desk: Desk, verb: str) -> None:
+    """The ledger and its helpers, whichever process makes them; with the daemon also the bell, and the copies of live
+    posts. When it is stopped, and `once` has written what `serve` left to be copied, too."""
+    (desk.folder / "in").mkdir()
+    desk.configure(local(desk.folder / "in"), http=http(supervise=verb == "run"))
+    running = desk.start(verb)
+    webio = Caller(running)
+    assert [webio.post(body).status_code for body in (event(1), b"<html>")] == [200, 400]
+    ledger = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
+    copies = ("archive/live/*/*/*/*.json", "quarantine/live/**/*.reason.json")
+    if verb == "run":
+        wait_until(lambda: is_there(desk, "bell", *copies), 20, "the bell and the copies")
+    assert is_there(desk, *ledger)
+    assert too_open(state_modes(desk)) == {}
+    assert running.stop() == 0
+    assert desk.run("once").code in (0, 3)
+    assert is_there(desk, *copies)
+    assert too_open(state_modes(desk)) == {}
 
 
 def test_a_ledger_elsewhere(desk: Desk) -> None:

@@ -239,7 +239,7 @@ def test_a_corrected_conflict(room: Room) -> None:
         (b"{", "cut short"),
         (array(event("2"), b"5"), "$[1]"),
         (b"", "is empty"),
-        (event("2") + b" " * 2000, "larger than `max_file_bytes`"),
+        (event("2") + b" " * 2000, "larger than its source takes"),
     ],
 )  # fmt: skip
 def test_a_corrected_file_that_is_not_right(room: Room, raw: bytes, why: str) -> None:
