@@ -12,8 +12,13 @@ import pytest
 from tests.acceptance.support import Desk, event, local
 from tests.support import ServedFolder
 
-VERBS = ("run", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo")
-HEAVY = ("paramiko", "sqlalchemy", "pydantic", "httpx2", "apscheduler", "watchdog", "asyncssh", "rich.progress")
+VERBS = (
+    "run", "serve", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo", "token",
+)  # fmt: skip
+HEAVY = (
+    "paramiko", "sqlalchemy", "pydantic", "httpx2", "apscheduler", "watchdog", "asyncssh", "rich.progress", "uvicorn",
+    "starlette", "jwt", "prometheus_client", "uvloop",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -16,6 +16,7 @@ from sftpd_processor.config.load import load_settings
 from sftpd_processor.handlers.api import HandlerContext
 from sftpd_processor.handlers.registry import build_handlers
 from sftpd_processor.testing.webio import Webio
+from tests.acceptance.sidecar import SECRET
 from tests.handler_items import item
 from tests.support import ServedFolder
 
@@ -36,6 +37,12 @@ def rows(heading: str) -> list[str]:
     return re.findall(r"^\| `?([\w]+)`? \|", section, re.MULTILINE)[1:]
 
 
+def all_verbs() -> list[str]:
+    """Every verb of the program; those of groups, such as `token`, by the name of the group."""
+    alone = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+    return alone + [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
+
+
 @pytest.fixture
 def newcomer(openssh: ServedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedFolder]:
     """In a folder with the page's files, where its server is a real one."""
@@ -46,10 +53,13 @@ def newcomer(openssh: ServedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ('"acme"', f'"{source["username"]}"'),
         ('"/webhooks"', f'"{openssh.folder}"'),
         (re.findall(r'"(SHA256:\w+)"', config)[0], source["host_keys"][0]),
+        ("127.0.0.1:8080", "127.0.0.1:0"),
+        ("127.0.0.1:8081", "127.0.0.1:0"),
     ):
         assert config.count(shown) == 1
         config = config.replace(shown, real)
     (tmp_path / "config.toml").write_text(config)
+    (tmp_path / "webio-secret").write_text(SECRET)
     (tmp_path / "id_ed25519").write_bytes(openssh.server.client_key_path.read_bytes())
     (tmp_path / "id_ed25519").chmod(0o600)
     (tmp_path / "my_handlers.py").write_text(*blocks("python file=my_handlers.py"))
@@ -80,6 +90,7 @@ def test_the_quick_start_works(newcomer: ServedFolder) -> None:
     with subprocess.Popen(last.split(), stderr=subprocess.PIPE, text=True) as daemon:
         assert daemon.stderr is not None
         assert any("ready: sources webio; handlers journal, mine" in line for line in daemon.stderr)
+        assert set(Path("state").iterdir()) >= {Path("state/lock"), Path("state/bell"), Path("state/ledger.db")}
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(30) == 0
 
@@ -115,7 +126,7 @@ def test_the_output_of_the_demo_is_real(tmp_path: Path) -> None:
 
 def test_the_tables_are_complete() -> None:
     """The page lists every verb and every exit code, and no other."""
-    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+    verbs = all_verbs()
     assert rows("Commands") == verbs
     codes = [value for name, value in vars(exit_codes).items() if name.isupper()]
     assert rows("Exit codes") == [str(code) for code in codes]
@@ -146,7 +157,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_commands_on_the_pages_exist(page: Path) -> None:
     """Every verb that a page tells people to use is one of the program's."""
-    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+    verbs = set(all_verbs())
     used = re.findall(r"`(?:sudo )?sftpd-processor (?:-c \S+ )?([a-z]+)", page.read_text())
     assert set(used) <= verbs
 
