@@ -94,22 +94,15 @@ def simulate(  # one parameter per option
     _check_fit(ctx, "--live" if live else "--ask" if ask else "files")
     try:
         shares = Shares(duplicates, conflicts, half, broken, arrays, lines, unknown)
-        number = secrets.randbelow(2**32) if seed is None else seed
-        start = datetime.now(UTC) if seed is None else START
-        webio = Webio(number, parse_mix(mix) if mix else None, conversations, start)
+        number, webio = _webio(seed, mix, conversations)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     supply = Supply(webio, shares, number, count, rate)
     if not (live or ask):
         _finish(_files(ctx, to, source, supply), as_json)
         return
-    from sftpd_processor.cli.simulate_listener import find_listener
-
-    listener = find_listener(ctx.obj.config, url, token_file)
-    answers = _requests(listener, clients, supply, ask or (), customers)
-    _finish(answers, as_json)
-    if answers.unexpected or answers.errors:
-        raise typer.Exit(exit_codes.DONE_WITH_LOSSES)
+    answers = _requests(_listener(ctx, url, token_file), clients, supply, ask or (), customers)
+    _finish(answers, as_json, losses=bool(answers.unexpected or answers.errors))
 
 
 def parse_mix(text: str) -> dict[str, float]:
@@ -141,6 +134,19 @@ def _files(ctx: typer.Context, to: Path | None, source: str | None, supply: Supp
         written = Written(name, supply.seed)
         write(supply.webio.files(supply.count, supply.shares), put, written, count=supply.count, rate=supply.rate)
     return written
+
+
+def _webio(seed: int | None, mix: str | None, conversations: int) -> tuple[int, Webio]:
+    """The supply of events, and the seed that repeats it. Raises ValueError."""
+    number = secrets.randbelow(2**32) if seed is None else seed
+    start = datetime.now(UTC) if seed is None else START
+    return number, Webio(number, parse_mix(mix) if mix else None, conversations, start)
+
+
+def _listener(ctx: typer.Context, url: str | None, token_file: Path | None) -> Listener:
+    from sftpd_processor.cli.simulate_listener import find_listener
+
+    return find_listener(ctx.obj.config, url, token_file)
 
 
 def _requests(
@@ -177,7 +183,9 @@ def _customers(path: Path, seed: int) -> Iterator[str]:
     return iter(lambda: chance.choice(ids), None)
 
 
-def _finish(result: Written | Answers, as_json: bool) -> None:
+def _finish(result: Written | Answers, as_json: bool, *, losses: bool = False) -> None:
     typer.echo(json.dumps(result.as_json()) if as_json else result.as_text())
     if result.interrupted:
         raise typer.Exit(exit_codes.INTERRUPTED)
+    if losses:
+        raise typer.Exit(exit_codes.DONE_WITH_LOSSES)
