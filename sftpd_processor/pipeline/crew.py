@@ -84,9 +84,13 @@ class Crew:
         """Work on `chunks`."""
         with self._lock:
             self._todo.extend(chunks)
-            self._under_way += sum(map(len, chunks))
+            self._under_way += (count := sum(map(len, chunks)))
+            if too_late := self._breaker.open and count > 1:  # it opened while these were being claimed
+                self._give_back()
             self._hire()
             self._lock.notify(len(chunks))
+        if too_late:
+            self._done()
 
     def results(self) -> list[Result]:
         """What has ended since the last call, with the attempts that ran out of time."""

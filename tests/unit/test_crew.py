@@ -53,9 +53,10 @@ class Room:
         self.crews: list[Crew] = []
         self.handler = Scripted(lambda _: DONE, 1)
 
-    def crew(self, do: Do, size: int = 2, timeout: float = 30.0, batch_size: int = 1) -> Crew:
+    def crew(self, do: Do, size: int = 2, timeout: float = 30.0, batch_size: int = 1, enough: int = 0) -> Crew:
+        """`enough`: failures that open the breaker; 0: none do."""
         self.handler = Scripted(do, batch_size)
-        breaker = Breaker("scripted", DeliverySettings(breaker_failures=0))
+        breaker = Breaker("scripted", DeliverySettings(breaker_failures=enough))
         self.crews.append(Crew(self.handler, breaker, size, timeout, self.told.set))
         return self.crews[-1]
 
@@ -294,3 +295,18 @@ def test_keys_are_made_of_what_makes_the_event() -> None:
     assert key == idempotency_key("default", "i", "crm")
     others = [("acme", "i", "crm"), ("default", "j", "crm"), ("default", "i", "log"), ("defaulti", "", "crm")]
     assert len({key, *(idempotency_key(*other) for other in others)}) == 5
+
+
+def test_what_was_claimed_while_the_breaker_opened_is_given_back(room: Room) -> None:
+    """Work that arrives when the breaker has just opened comes back untried, except a single one: that is the probe."""
+    crew = room.crew(lambda _: AGAIN, enough=2)
+    crew.give([chunk(1, lane=None), chunk(2, lane=None)])
+    gathered(crew, 2)
+    room.told.clear()
+    crew.give([chunk(number, lane=None) for number in range(3, 10)])
+    assert [(claimed.id, outcome) for claimed, outcome in gathered(crew, 7)] == [(n, None) for n in range(3, 10)]
+    assert room.told.is_set()
+    crew.give([chunk(10, lane=None)])
+    gathered(crew, 1)
+    assert sorted(room.handler.seen) == [1, 2, 10]
+    assert not crew.busy
