@@ -78,10 +78,12 @@ class SqlProvider:
         self._threads = Threads(name, options.pool_size)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._closed = False
         self._looking: threading.Thread | None = None
 
     def open(self) -> None:
         """Make the pool. Its first connection is tried in a thread, so that a database that is down stops nothing."""
+        self._closed = False
         self._pool()
         self._looking = threading.Thread(target=self._first_look, name=f"values-{self.name}-open", daemon=True)
         self._looking.start()
@@ -105,6 +107,7 @@ class SqlProvider:
         if self._looking is not None:
             self._looking.join(_CLOSE_SECONDS)
         with self._lock:
+            self._closed = True
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
@@ -118,6 +121,8 @@ class SqlProvider:
 
     def _pool(self) -> Engine:
         with self._lock:
+            if self._closed:  # a question that had waited for its thread
+                raise ProviderFailed("the listener is ending")
             if self._engine is None:
                 url, size = self._options.url.get_secret_value(), self._options.pool_size
                 self._engine = open_engine(url, self._deadline, pool_size=size, read_only=True)
@@ -128,7 +133,11 @@ class SqlProvider:
         """Whatever is done with it is rolled back. Raises ProviderFailed for whatever the database or driver raises."""
         try:
             with self._pool().connect() as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    if self._closed:
+                        connection.invalidate()  # its pool is gone, and nobody else would close it
         except ProviderFailed:
             raise
         except Exception as error:  # noqa: BLE001 (drivers raise what they like)
