@@ -9,8 +9,9 @@ Three kinds are told apart, because three different people act on them:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 class ProcessorError(Exception):
@@ -55,6 +56,20 @@ class ConfigurationError(PermanentError):
         count = len(self.problems)
         head = f"{origin}: {count} mistake{'s' if count != 1 else ''}"
         super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+def all_of(*builds: Callable[[], Any]) -> list[Any]:
+    """What each of `builds` returns; raises one ConfigurationError with the mistakes of all."""
+    made: list[Any] = []
+    problems: list[Problem] = []
+    for build in builds:
+        try:
+            made.append(build())
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    return made
 
 
 class SourceUnavailable(TransientError):

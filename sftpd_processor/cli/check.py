@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sftpd_processor.cli import exit_codes
 from sftpd_processor.cli.configured import Configured, configured
-from sftpd_processor.errors import ConfigurationError, Problem
+from sftpd_processor.errors import ConfigurationError, Problem, all_of
 
 if TYPE_CHECKING:
     from sftpd_processor.config.settings import DirectorySourceSettings, SftpSourceSettings
     from sftpd_processor.values.registry import Entry, Providers
-
-T = TypeVar("T")
 
 
 def check(
@@ -53,20 +50,8 @@ def check(
 
 def _built(config: Configured) -> tuple[list[str], Providers]:
     """The handlers' names, and the providers; raises ConfigurationError with the mistakes of all."""
-    problems: list[Problem] = []
-
-    def tried(build: Callable[[], T]) -> T | None:
-        try:
-            return build()
-        except ConfigurationError as error:
-            problems.extend(error.problems)
-            return None
-
-    handlers = tried(lambda: _handlers(config))
-    providers = tried(lambda: _providers(config))
-    tried(lambda: _trust(config))
-    if handlers is None or providers is None or problems:
-        raise ConfigurationError(problems)
+    builds = (lambda: _handlers(config), lambda: _providers(config), lambda: _trust(config))
+    handlers, providers, _ = all_of(*builds)
     return handlers, providers
 
 

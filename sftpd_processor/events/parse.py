@@ -58,6 +58,11 @@ class _Rules(NamedTuple):
     most_events: int
 
 
+def rejection_in(result: Parsed | Rejection) -> Rejection | None:
+    """What is wrong: with all of it, or with the part that could not be read; None when nothing is."""
+    return result if isinstance(result, Rejection) else result.rejected
+
+
 def parse(
     raw: bytes,
     zone: ZoneInfo,

@@ -7,14 +7,15 @@ import ssl
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from sftpd_processor.config.kinds import LocalPath
 from sftpd_processor.config.secrets import Secret
 from sftpd_processor.errors import ConfigurationError, Problem
+from sftpd_processor.extensions.options import BuiltinOptions
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -41,7 +42,7 @@ Url = Annotated[Secret, AfterValidator(_is_a_url)]
 CertificateFile = Annotated[LocalPath, AfterValidator(_is_there)]
 
 
-def checked_headers(headers: dict[str, SecretStr], ours: Collection[str]) -> dict[str, SecretStr]:
+def _checked(headers: dict[str, SecretStr], ours: Collection[str]) -> dict[str, SecretStr]:
     """The headers, if they may be sent and are none of `ours` (in small letters).
 
     Raises ValueError, whose text never holds a value.
@@ -55,6 +56,20 @@ def checked_headers(headers: dict[str, SecretStr], ours: Collection[str]) -> dic
         if not (text.isascii() and text.isprintable()) or text != text.strip():
             raise ValueError(f"the value of {name!r} must be one line of ASCII characters")
     return headers
+
+
+class WebOptions(BuiltinOptions):
+    """What whoever calls a service needs beside its URL. A subclass names the headers that are `ours` to set."""
+
+    ours: ClassVar[frozenset[str]]
+
+    headers: dict[str, Secret] = Field(default_factory=dict)
+    ca_file: CertificateFile | None = None
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        return _checked(headers, cls.ours)
 
 
 def sent_headers(headers: Mapping[str, SecretStr]) -> dict[str, str]:

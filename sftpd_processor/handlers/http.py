@@ -8,12 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from pydantic import Field, SecretStr, field_validator
-
-from sftpd_processor.config.secrets import Secret
 from sftpd_processor.extensions.loop import LoopThread
-from sftpd_processor.extensions.options import BuiltinOptions
-from sftpd_processor.extensions.web import CertificateFile, Url, checked_headers, sent_headers, trust
+from sftpd_processor.extensions.web import Url, WebOptions, sent_headers, trust
 from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.wanted import Wanted
 
@@ -24,21 +20,15 @@ LONGEST_WAIT_SECONDS = 86_400.0
 _TRY_AGAIN = frozenset({408, 425, 429})
 _EXCERPT_BYTES = 300
 _DRAINED_BYTES = 65_536
-_OURS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "idempotency-key"})
 
 
-class Options(BuiltinOptions):
+class Options(WebOptions):
     """`url`: where to post. `headers`: sent with each request; values may be secrets. `ca_file`: the
     certificate authorities to trust (PEM) in place of the system's."""
 
-    url: Url
-    headers: dict[str, Secret] = Field(default_factory=dict)
-    ca_file: CertificateFile | None = None
+    ours = frozenset({"content-type", "content-length", "host", "transfer-encoding", "idempotency-key"})
 
-    @field_validator("headers")
-    @classmethod
-    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        return checked_headers(headers, _OURS)
+    url: Url
 
 
 class HttpHandler:

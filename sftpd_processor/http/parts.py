@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from sftpd_processor.config.settings import HttpSettings, Settings
-from sftpd_processor.errors import ConfigurationError, Problem
+from sftpd_processor.errors import all_of
 from sftpd_processor.http.tls import tls_context
 from sftpd_processor.http.token import Verifier
 from sftpd_processor.values.registry import ProviderContext, Providers, build_providers
@@ -19,20 +18,9 @@ def make_providers(settings: Settings, http: HttpSettings, config_folder: Path) 
 
 def check_trust(http: HttpSettings) -> None:
     """Raise `ConfigurationError` with every mistake in secrets, certificate and key."""
-    _all_of(lambda: tls_context(http), lambda: Verifier(http))
+    all_of(lambda: tls_context(http), lambda: Verifier(http))
 
 
 def check_parts(settings: Settings, http: HttpSettings, config_folder: Path) -> None:
     """The same, with the providers: what would end each start of the listener is told before the first."""
-    _all_of(lambda: check_trust(http), lambda: make_providers(settings, http, config_folder))
-
-
-def _all_of(*builds: Callable[[], object]) -> None:
-    problems: list[Problem] = []
-    for build in builds:
-        try:
-            build()
-        except ConfigurationError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigurationError(problems)
+    all_of(lambda: check_trust(http), lambda: make_providers(settings, http, config_folder))

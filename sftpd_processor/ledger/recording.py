@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, select, update
 
 from sftpd_processor.events.identity import canonical, conversation_key
-from sftpd_processor.events.parse import Parsed, ParsedEvent, Rejection
+from sftpd_processor.events.parse import Parsed, ParsedEvent, Rejection, rejection_in
 from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting, Unarchived
@@ -334,7 +334,7 @@ def _order(found: tuple[float, _File, ParsedEvent]) -> tuple[float, int, str, in
 def _reason(file: _File) -> str | None:
     """Why the file belongs into quarantine, as JSON; None when it does not."""
     result = file.arrival.result
-    rejection = result if isinstance(result, Rejection) else result.rejected
+    rejection = rejection_in(result)
     found = file.conflicts or []
     if rejection is None and not found:
         return None

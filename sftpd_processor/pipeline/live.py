@@ -11,7 +11,7 @@ from hashlib import sha256
 from secrets import token_hex
 
 from sftpd_processor.config.reading import Reading
-from sftpd_processor.events.parse import Parsed, Rejection
+from sftpd_processor.events.parse import Parsed, Rejection, rejection_in
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.recording import Wanting
 from sftpd_processor.ledger.records import Arrival, Batch
@@ -99,7 +99,7 @@ def _entries(sizes: Sequence[int]) -> list[Entry]:
 
 
 def _problem(result: Parsed | Rejection, verdict: str) -> str:
-    rejection = result if isinstance(result, Rejection) else result.rejected
+    rejection = rejection_in(result)
     if rejection is not None:
         return str(rejection.faults[0])
     return "a known event with other content; it is in quarantine" if verdict == "conflict" else ""

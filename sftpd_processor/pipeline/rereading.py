@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sftpd_processor.config.reading import Reading
 from sftpd_processor.config.settings import Settings
 from sftpd_processor.errors import PermanentError
-from sftpd_processor.events.parse import Parsed, Rejection
+from sftpd_processor.events.parse import Parsed, Rejection, rejection_in
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.recording import Wanting
 from sftpd_processor.ledger.records import Arrival, Batch
@@ -82,7 +82,7 @@ class Rereader:
             raise PermanentError(f"the source {file['source']!r} is not in the configuration; put it back there first")
         raw = _read(path, origin.max_bytes)
         result = reader(origin.reading)(raw)
-        if (rejection := _rejection(result)) is not None:
+        if (rejection := rejection_in(result)) is not None:
             problem = f"{path} still holds something that is no event: {_first(rejection)}"
             raise PermanentError(f"{problem}; nothing was changed")
         batch = _batch(origin, Arrival(Entry(file["name"], len(raw), time.time_ns(), regular=True), raw, result))
@@ -107,12 +107,8 @@ def _as_it_was(file: Row, wrong: str) -> Reread:
     return Reread(file, file["verdict"], 0, wrong)
 
 
-def _rejection(result: Parsed | Rejection) -> Rejection | None:
-    return result if isinstance(result, Rejection) else result.rejected
-
-
 def _wrong(result: Parsed | Rejection, verdict: str) -> str:
-    if (rejection := _rejection(result)) is not None:
+    if (rejection := rejection_in(result)) is not None:
         return _first(rejection)
     return _CONFLICT if verdict == "conflict" else ""
 

@@ -11,13 +11,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, SecretStr
 
-from sftpd_processor.config.secrets import Secret
 from sftpd_processor.extensions.loop import LoopThread
-from sftpd_processor.extensions.options import BuiltinOptions
 from sftpd_processor.extensions.text import nearest
-from sftpd_processor.extensions.web import CertificateFile, Url, checked_headers, sent_headers, trust
+from sftpd_processor.extensions.web import Url, WebOptions, sent_headers, trust
 from sftpd_processor.values.api import ProviderContext, ProviderFailed, Query
 from sftpd_processor.values.words import find
 
@@ -31,7 +29,6 @@ LARGEST_ANSWER = 1_048_576
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FIELDS = {"customerUID": 0, "outboundChannelAddress": 1}
-_OURS = frozenset({"accept-encoding", "content-length", "host", "transfer-encoding"})
 _CLOSE_SECONDS = 2.0
 
 
@@ -51,18 +48,13 @@ def _template(url: SecretStr) -> SecretStr:
 Template = Annotated[Url, AfterValidator(_template)]
 
 
-class Options(BuiltinOptions):
+class Options(WebOptions):
     """`url`: what to GET, with {customerUID} and {outboundChannelAddress} where they belong. `headers`: sent with each
     request; values may be secrets. `ca_file`: the certificate authorities to trust (PEM) in place of the system's."""
 
-    url: Template
-    headers: dict[str, Secret] = Field(default_factory=dict)
-    ca_file: CertificateFile | None = None
+    ours = frozenset({"accept-encoding", "content-length", "host", "transfer-encoding"})
 
-    @field_validator("headers")
-    @classmethod
-    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        return checked_headers(headers, _OURS)
+    url: Template
 
 
 class HttpProvider:

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx2
 
-from sftpd_processor.config.settings import HttpSettings
 from sftpd_processor.http.token import mint
 from tests.acceptance.support import Desk, Running
 from tests.support import wait_until
@@ -74,8 +73,3 @@ def listener_of(running: Running) -> int:
     wait_until(found, what="a child of the daemon")
     (pid,) = [pid for pid in found() if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return pid
-
-
-def settings(**changes: Any) -> HttpSettings:
-    """The settings that `http` stands for."""
-    return HttpSettings.model_validate(http(**changes))
