@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +25,14 @@ class Configured:
         return self.path.resolve().parent
 
 
-def configured(ctx: typer.Context, level: int = logging.WARNING) -> Configured:
-    """Find and load the configuration, and send logs of `level` to standard error."""
+def configured(ctx: typer.Context, *, quiet: bool = True) -> Configured:
+    """Find and load the configuration, and log as it says; with `quiet` warnings and errors at most."""
     from sftpd_processor.config.load import find_config, load_settings
-    from sftpd_processor.telemetry import log_to_stderr
+    from sftpd_processor.telemetry import set_up
 
     given: Any = ctx.obj
-    log_to_stderr(level, debug=given.debug)
+    set_up(debug=given.debug, quiet=quiet)
     path = find_config(given.config)
-    return Configured(path, load_settings(path))
+    settings = load_settings(path)
+    set_up(settings.log, debug=given.debug, quiet=quiet)
+    return Configured(path, settings)

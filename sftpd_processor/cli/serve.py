@@ -30,7 +30,7 @@ def serve(
     from sftpd_processor.http.server import address_of
     from sftpd_processor.state import StateFolder
 
-    config = configured(ctx, logging.INFO)
+    config = configured(ctx, quiet=False)
     http = _public(config.settings)
     listener = Listener(config.settings, http, config.folder)
     if inherited is None:

@@ -13,9 +13,11 @@ from pydantic.fields import FieldInfo
 from sftpd_processor.config.schema import alternatives, is_list, toml
 from sftpd_processor.config.settings import (
     AdminSettings,
+    AlertSettings,
     DeliverySettings,
     HandlerSettings,
     HttpSettings,
+    LogSettings,
     StateSettings,
     ValuesSettings,
 )
@@ -55,6 +57,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("[http]", HttpSettings, None),
     ("[[values]]", ValuesSettings, None),
     ("[admin]", AdminSettings, None),
+    ("[log]", LogSettings, None),
+    ("[[alerts]]", AlertSettings, None),
 )
 _WORDS: dict[Any, str] = {
     str: "text",

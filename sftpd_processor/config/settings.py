@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from sftpd_processor.config.alerts import AlertSettings
 from sftpd_processor.config.http import AdminSettings, HttpSettings
 from sftpd_processor.config.kinds import Callable, Line, LocalPath, Name, Options, Seconds, Whole
+from sftpd_processor.config.log import LogSettings
 from sftpd_processor.config.secrets import DatabaseUrl, resolved_options
 from sftpd_processor.config.section import Contradiction, Section
 from sftpd_processor.config.sources import (
@@ -23,10 +25,12 @@ from sftpd_processor.config.values import ValuesSettings
 
 __all__ = [
     "AdminSettings",
+    "AlertSettings",
     "DeliverySettings",
     "DirectorySourceSettings",
     "HandlerSettings",
     "HttpSettings",
+    "LogSettings",
     "Settings",
     "SftpSourceSettings",
     "SourceBase",
@@ -163,11 +167,17 @@ class Settings(Section):
     admin: AdminSettings | None = Field(
         None, description="The operators' listener; without it there is none.", examples=[]
     )
+    log: LogSettings = Field(
+        default_factory=LogSettings, description="What is written to the log, and how.", examples=[]
+    )
+    alerts: tuple[AlertSettings, ...] = Field(
+        (), description="Who is told when something is wrong, an [[alerts]] table each.", examples=[]
+    )
 
     @classmethod
     def contradictions(cls, given: Mapping[str, Any]) -> Iterator[Contradiction]:
         """Names that are used twice."""
-        for section in ("sources", "handlers", "values"):
+        for section in ("sources", "handlers", "values", "alerts"):
             seen: set[str] = set()
             for index, name in _names(given.get(section)):
                 if name in seen:

@@ -50,6 +50,13 @@ class LogHandler:
             delivery.source,
             one_line(delivery.file or "-", 255),
             delivery.idempotency_key,
+            extra={
+                "event_type": item.event_type,
+                "source": delivery.source,
+                "file": delivery.file,
+                "delivery": delivery.idempotency_key,
+                "handler": self.name,
+            },
         )
 
 

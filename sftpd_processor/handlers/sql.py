@@ -74,7 +74,8 @@ class SqlHandler:
         try:
             self._prepared()
         except SQLAlchemyError as error:
-            logger.warning("handler %s: cannot look at its table yet: %s", self.name, describe(error))
+            text, fields = "handler %s: cannot look at its table yet: %s", {"handler": self.name}
+            logger.warning(text, self.name, describe(error), extra=fields)
 
     def handle(self, items: Sequence[Item]) -> Sequence[Outcome]:
         from sqlalchemy.exc import SQLAlchemyError

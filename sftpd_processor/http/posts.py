@@ -6,13 +6,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sftpd_processor.errors import InternalError, ProcessorError, TransientError
 from sftpd_processor.measures import Measures
-from sftpd_processor.pipeline.live import LiveIntake, Posted
+from sftpd_processor.repeats import Repeats
+
+if TYPE_CHECKING:  # it would load the ledger, which the first post does
+    from sftpd_processor.pipeline.live import Posted
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +37,17 @@ class _Post(NamedTuple):
     done: asyncio.Future[Posted]
 
 
+class Recording(Protocol):
+    """What records posts."""
+
+    def record(self, posts: Sequence[bytes]) -> list[Posted]:
+        """As `LiveIntake` does."""
+
+
 class Posts:
     """Groups posts into commits. All methods belong to the event loop."""
 
-    def __init__(self, intake: LiveIntake, committed: Callable[[], None], measures: Measures) -> None:
+    def __init__(self, intake: Recording, committed: Callable[[], None], measures: Measures) -> None:
         """`committed` is called in another thread after each commit."""
         self._intake = intake
         self._committed = committed
@@ -46,7 +56,7 @@ class Posts:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="record-live")
         self._commits: asyncio.Task[None] | None = None
         self._held = 0
-        self._failure = ""
+        self._repeats = Repeats()
 
     def reserve(self, size: int) -> None:
         """Claim room for a post that is about to be read; `release` gives it back. Raises `Overloaded`."""
@@ -103,9 +113,8 @@ class Posts:
         return batch
 
     def _done(self, batch: list[_Post], posted: list[Posted]) -> None:
-        if self._failure:
-            self._failure = ""
-            logger.info("live posts: the ledger works again")
+        if said := self._repeats.works():
+            logger.info("live posts: %s", said, extra={"failures": self._repeats.failures})
         now = time.monotonic()
         self._measures.observe_many("post_commit_seconds", seconds=[now - post.came for post in batch])
         for post, each in zip(batch, posted, strict=True):
@@ -118,12 +127,13 @@ class Posts:
         self._waiting.clear()
 
     def _failed(self, batch: list[_Post], error: BaseException) -> None:
-        if not isinstance(error, ProcessorError):
-            logger.error("live posts: internal error; please report it", exc_info=error)
-            error = InternalError(f"internal error: {type(error).__name__}")
-        elif str(error) != self._failure:
-            logger.error("live posts: %s; they are answered with 503, so that Webio can send them again", error)
-        self._failure = str(error)
+        mistake = None if isinstance(error, ProcessorError) else error
+        text = f"{error}; they are answered with 503, so that Webio can send them again"
+        if mistake is not None:
+            text = "internal error; please report it"
+            error = InternalError(f"internal error: {type(mistake).__name__}")
+        if said := self._repeats.failed(text, type(mistake or error).__name__):
+            logger.error("live posts: %s", said, extra={"failures": self._repeats.failures}, exc_info=mistake)
         _tell(batch, error)
 
 

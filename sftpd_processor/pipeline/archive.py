@@ -32,6 +32,7 @@ _LONGEST_NAME = 255
 _DAY = 86_400_000_000  # microseconds
 _MOST_OFFERED = 2  # batches
 _IDLE = 5.0  # seconds between two questions to the ledger: `retry` may have put work there
+_MANY = 500  # copies after which resting is worth its while: it gave back 9 MB after 2,000 files
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC
 _ADVICE = {
     "partial": "The other events of this file were handed on. These were not: show them to whoever runs the Webio "
@@ -56,6 +57,10 @@ class Archive:
         files = self._ledger.files.unarchived(BATCH)
         self.write(files)
         return len(files)
+
+    def rest(self) -> None:
+        """See `Ledger.rest`: the copies are the last that is done with files."""
+        self._ledger.rest()
 
     def write(self, files: Sequence[Unarchived]) -> None:
         """Write the copies of `files`, and mark them as written. Raises `TransientError`."""
@@ -172,6 +177,8 @@ class Archivist(Loop):
         super().__init__("archive")
         self._archive = archive
         self._offered: deque[list[Unarchived]] = deque(maxlen=_MOST_OFFERED)
+        self._written = 0
+        self._quiet = False
 
     def offer(self, files: list[Unarchived]) -> None:
         """Files just recorded, so that they need not be read again. What is forgotten here is found in the ledger."""
@@ -179,11 +186,23 @@ class Archivist(Loop):
         self.wake()
 
     def step(self) -> float | None:
-        """Write a batch of copies."""
-        if self._offered:
-            self._archive.write(self._offered.popleft())
+        """Write a batch of copies; after many, rest when there was nothing to do twice."""
+        if written := self._write():
+            self._written += written
+            self._quiet = False
             return 0
-        return 0 if self._archive.step() else _IDLE
+        if self._quiet and self._written >= _MANY:
+            self._written = 0
+            self._archive.rest()
+        self._quiet = True
+        return _IDLE
+
+    def _write(self) -> int:
+        if not self._offered:
+            return self._archive.step()
+        files = self._offered.popleft()
+        self._archive.write(files)
+        return len(files)
 
 
 def _relative(quarantined: bool, source: str, day: int) -> str:  # noqa: FBT001

@@ -97,11 +97,12 @@ class Breaker:
         logger.error(
             "handler %s: %d deliveries in a row failed; from now on one at a time is tried, after %g s and then more "
             "rarely, until one succeeds. The others wait, and lose no attempt",
-            self._handler, len(self._failed), self._pause,
+            self._handler, len(self._failed), self._pause, extra={"handler": self._handler},
         )  # fmt: skip
 
     def _close(self) -> None:
         self._failed.clear()
         if self._open:
             self._open = False
-            logger.info("handler %s: a delivery succeeded; the others go on", self._handler)
+            fields = {"handler": self._handler}
+            logger.info("handler %s: a delivery succeeded; the others go on", self._handler, extra=fields)

@@ -16,6 +16,7 @@ from sftpd_processor.handlers.api import Delivery, Handler, Item, Outcome
 from sftpd_processor.ledger.records import Claim, moment
 from sftpd_processor.pipeline.breaker import Breaker
 from sftpd_processor.points import reached
+from sftpd_processor.repeats import Gathered
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Crew:
         self._idle = 0
         self._under_way = 0
         self._closed = False
+        self._mistakes: Gathered[BaseException] = Gathered()
 
     @property
     def hungry(self) -> bool:
@@ -144,14 +146,24 @@ class Crew:
                 reached("handled")
                 if not self._ended(worker, results):
                     return
+            worker.chunk = chunk = part = ()  # a thread that waits for hours must not keep their bodies
 
     def _handled(self, part: Sequence[Claim]) -> list[Result]:
         reached("handing-over")
         try:
             return _in_order(part, self._handler.handle([_item(claim, self._handler.name) for claim in part]))
-        except BaseException as error:  # a handler must not raise, and must not take the thread with it when it does
-            logger.exception("handler %s: internal error; please report it", self._handler.name)
+        except BaseException as error:  # noqa: BLE001 - a handler must not take the thread with it when it raises
+            self._tell(error)
             return _in_order(part, [Outcome("retry", told(error))] * len(part))
+
+    def _tell(self, error: BaseException) -> None:
+        with self._lock:
+            self._mistakes.add(error)
+            told = self._mistakes.due()
+        if told is not None:
+            often = f" ({told[0]} times since it was said last)" if told[0] > 1 else ""
+            text, name = "handler %s: internal error; please report it%s", self._handler.name
+            logger.error(text, name, often, exc_info=told[1], extra={"handler": name, "failures": told[0]})
 
     def _next(self) -> Sequence[Claim] | None:
         with self._lock:

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sftpd_processor.config.settings import DeliverySettings
-from sftpd_processor.handlers.api import Handler
+from sftpd_processor.events.identity import idempotency_key
+from sftpd_processor.handlers.api import Handler, Outcome
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Claim, Settlement
 from sftpd_processor.measures import Measures
@@ -22,6 +23,7 @@ from sftpd_processor.pipeline.crew import Crew
 from sftpd_processor.pipeline.loop import Loop
 from sftpd_processor.pipeline.policy import released, settlement
 from sftpd_processor.points import reached
+from sftpd_processor.repeats import Gathered
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class Deliverer(Loop):
         self, handler: Handler, ledger: Ledger, settings: DeliverySettings, *, measures: Measures | None = None
     ) -> None:
         """`measures` is told how long events waited for their end here."""
-        super().__init__(f"handler {handler.name}")
+        super().__init__(f"handler {handler.name}", handler=handler.name)
         self._measures = measures or Measures()
         self._handler = handler
         self._ledger = ledger
@@ -48,6 +50,8 @@ class Deliverer(Loop):
         self._crew = Crew(handler, self._breaker, settings.workers, settings.timeout_seconds, self.wake)
         self._unsettled: list[Settlement] = []
         self._lags: list[float] = []
+        self._failed_attempts: Gathered[Claim] = Gathered()
+        self._dead: Gathered[Claim] = Gathered()
         self._limit = handler.batch_size if handler.batch_size > 1 else 2 * settings.workers
         self._claimed_at = 0.0
         self.settled: Counter[str] = Counter()
@@ -77,6 +81,7 @@ class Deliverer(Loop):
         ended = super().join(timeout)
         if ended:
             self._crew.close()
+            self._tell(at_once=True)
         return ended
 
     def step(self) -> float | None:
@@ -84,6 +89,7 @@ class Deliverer(Loop):
         if self.stopping:
             self._crew.recall()
         ended = self._settle()
+        self._tell()
         before, hungry = self._ledger.clock(), self._crew.hungry
         claimed = not self.stopping and hungry and self._claim()
         if self._crew.busy:
@@ -122,7 +128,9 @@ class Deliverer(Loop):
                 self._breaker.released(claim.id)
                 self._unsettled.append(released(claim, now))
             else:
-                self._unsettled.append(settlement(claim, outcome, self._settings, now))
+                settled = settlement(claim, outcome, self._settings, now)
+                self._unsettled.append(settled)
+                self._note_failure(claim, outcome, settled)
                 if outcome.state in ("done", "skipped"):
                     self._lags.append(max(0, now - claim.recorded_at) / 1_000_000)
         if not self._unsettled:
@@ -130,18 +138,42 @@ class Deliverer(Loop):
         reached("settling")
         self._ledger.deliveries.settle(self.name, self._unsettled)
         reached("settled")
-        self._count(self._unsettled)
+        self.settled.update(
+            settled.state for settled in self._unsettled if settled.failed or settled.state != "pending"
+        )
         self._unsettled = []
         self._measures.observe_many("done_lag_seconds", self.name, seconds=self._lags)
         self._lags = []
         self._note_breaker(now)
         return True
 
-    def _count(self, settlements: Sequence[Settlement]) -> None:
-        self.settled.update(settled.state for settled in settlements if settled.failed or settled.state != "pending")
-        if dead := sum(settled.state == "dead" for settled in settlements):
-            what = "dead letter" if dead == 1 else "dead letters"
-            logger.error("handler %s: %d more %s; see `sftpd-processor status`", self.name, dead, what)
+    def _note_failure(self, claim: Claim, outcome: Outcome, settled: Settlement) -> None:
+        """For the log: what is told together later."""
+        if settled.state == "dead":
+            self._dead.add(claim)
+        elif settled.failed and not outcome.asked:
+            self._failed_attempts.add(claim)
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        """Say what has failed: at once, and then now and then."""
+        if told := self._failed_attempts.due(at_once=at_once):
+            count, last = told
+            what = "attempt has failed and is" if count == 1 else "attempts have failed and are"
+            text = "handler %s: %d %s made again"
+            logger.info(text, self.name, count, what, extra=self._about(last, failed=count))
+        if told := self._dead.due(at_once=at_once):
+            count, last = told
+            what = "dead letter" if count == 1 else "dead letters"
+            text = "handler %s: %d more %s; see `sftpd-processor status`"
+            logger.error(text, self.name, count, what, extra=self._about(last, dead=count))
+
+    def _about(self, claim: Claim, **count: int) -> dict[str, object]:
+        """Fields of the log: the count, and which delivery it was when it was a single one."""
+        if 1 not in count.values():
+            return {**self._fields, **count}
+        key = idempotency_key(claim.organisation, claim.identity, self.name)
+        about = {"source": claim.source, "file": claim.file, "event_type": claim.type, "delivery": key}
+        return {**self._fields, **count, **about}
 
     def _note_breaker(self, now: int) -> None:
         """Let `status` and the next process know of it."""
@@ -168,7 +200,10 @@ class Deliverer(Loop):
             return False
         claims = self._claimed(limit, ordered=ordered)
         fit = [claim for claim in claims if claim.attempt <= self._settings.max_attempts]
-        self._unsettled += [_exhausted(claim) for claim in claims if claim.attempt > self._settings.max_attempts]
+        for claim in claims:
+            if claim.attempt > self._settings.max_attempts:
+                self._unsettled.append(_exhausted(claim))
+                self._dead.add(claim)
         reached("claimed")
         if fit:
             self._breaker.claimed(fit[0].id)

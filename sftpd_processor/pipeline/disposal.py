@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sftpd_processor.config.settings import SourceSettings
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Known
+from sftpd_processor.pipeline.lines import tell_disposed
 from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Entry, Miss, Move, Moved, Removed, Source
 
@@ -51,6 +52,7 @@ class Disposal:
         refused = [result for _, result in results if isinstance(result, Miss) and result.kind == "refused"]
         self._ledger.files.disposed(done, look)
         reached("disposal-noted")
+        tell_disposed(self._source.name, results)
         self._works = self._works or bool(done)
         if refused and not self._works:
             self._give_up(refused[0])
@@ -70,6 +72,7 @@ class Disposal:
             self._source.name,
             self._after,
             refused.reason,
+            extra={"source": self._source.name},
         )
         self._after = "keep"
 
@@ -81,6 +84,7 @@ class Disposal:
             len(refused),
             self._after,
             refused[0].reason,
+            extra={"source": self._source.name},
         )
         self._complained = True
 

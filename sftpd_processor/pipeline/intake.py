@@ -23,6 +23,7 @@ from sftpd_processor.ledger.records import Arrival, Batch, Known, LookCounts, Re
 from sftpd_processor.measures import Measures
 from sftpd_processor.pipeline.admission import admission, shown, unsafe_name
 from sftpd_processor.pipeline.disposal import Disposal
+from sftpd_processor.pipeline.lines import tell_recorded
 from sftpd_processor.pipeline.reading import reader
 from sftpd_processor.pipeline.tally import Tally
 from sftpd_processor.points import reached
@@ -210,6 +211,7 @@ class Intake:
         reached("recording")
         recorded = self._ledger.record(batch, self._wanting)
         reached("recorded")
+        tell_recorded(batch, recorded.unarchived)
         self._remember(batch, recorded)
         look.count(batch)
         self.tally.count(recorded)

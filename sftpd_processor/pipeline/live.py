@@ -16,6 +16,7 @@ from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.recording import Wanting
 from sftpd_processor.ledger.records import Arrival, Batch
 from sftpd_processor.measures import Measures
+from sftpd_processor.pipeline.lines import tell_recorded
 from sftpd_processor.pipeline.reading import reader
 from sftpd_processor.points import reached
 from sftpd_processor.sources.base import Entry
@@ -72,6 +73,7 @@ class LiveIntake:
         recorded = self._ledger.record(batch, self._wanting)
         reached("recorded")
         self._measures.observe_many("recorded_lag_seconds", batch.origin, seconds=recorded.lags)
+        tell_recorded(batch, recorded.unarchived)
         posted = [
             Posted(file.verdict, f"{SOURCE}/{file.name}", _problem(arrival.result, file.verdict))
             for arrival, file in zip(arrivals, recorded.unarchived, strict=True)

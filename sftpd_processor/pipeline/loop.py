@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 
 from sftpd_processor.errors import InternalError, ProcessorError
+from sftpd_processor.repeats import Repeats
 
 logger = logging.getLogger(__name__)
 
@@ -18,9 +19,11 @@ _SHORT_PAUSE = 0.5  # the same, while stopping
 class Loop(ABC):
     """The base of every loop; what a step is, is the subclass's."""
 
-    def __init__(self, name: str) -> None:
-        """`name` is shown in logs and as the thread's name."""
+    def __init__(self, name: str, **fields: str) -> None:
+        """`name` is shown in logs and as the thread's name; `fields` go with its lines in the log."""
         self._name = name
+        self._fields = fields
+        self._repeats = Repeats()
         self._signal = threading.Event()
         self._stopped = threading.Event()
         self._finishing = False
@@ -101,9 +104,8 @@ class Loop(ABC):
                 if self._failed(error):
                     return
                 continue
-            except Exception as error:
-                logger.exception("%s: internal error; please report it", self._name)
-                if self._failed(InternalError(f"internal error: {type(error).__name__}")):
+            except Exception as error:  # noqa: BLE001 - a mistake of ours must not end it
+                if self._failed(InternalError(f"internal error: {type(error).__name__}"), error):
                     return
                 continue
             self._recovered()
@@ -118,10 +120,11 @@ class Loop(ABC):
         finally:
             self.busy_since = None
 
-    def _failed(self, error: ProcessorError) -> bool:
-        """Say it, once for the same failure, and leave things alone for a while; whether this is the end."""
-        if self._failure is None or str(error) != str(self._failure):
-            logger.error("%s: %s", self._name, str(error).removeprefix(f"{self._name}: "))
+    def _failed(self, error: ProcessorError, mistake: Exception | None = None) -> bool:
+        """Say it, if it is news, and leave things alone for a while; whether this is the end."""
+        text = "internal error; please report it" if mistake else str(error).removeprefix(f"{self._name}: ")
+        if said := self._repeats.failed(text, type(mistake or error).__name__):
+            self._say(logging.ERROR, said, mistake)
         self._failure = error
         if self.stopping:
             time.sleep(_SHORT_PAUSE)  # what is under way must still be brought to its end
@@ -130,6 +133,10 @@ class Loop(ABC):
         return self._finishing
 
     def _recovered(self) -> None:
-        if self._failure is not None:
-            logger.info("%s: works again", self._name)
-            self._failure = None
+        if said := self._repeats.works():
+            self._say(logging.INFO, said)
+        self._failure = None
+
+    def _say(self, level: int, said: str, mistake: Exception | None = None) -> None:
+        fields = {**self._fields, "failures": self._repeats.failures}
+        logger.log(level, "%s: %s", self._name, said, extra=fields, exc_info=mistake)

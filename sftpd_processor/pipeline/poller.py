@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 
+from sftpd_processor.config.settings import SftpSourceSettings, SourceSettings
 from sftpd_processor.errors import PermanentError, ProcessorError
 from sftpd_processor.measures import Measures
 from sftpd_processor.pipeline.intake import Intake
 from sftpd_processor.pipeline.loop import Loop
+from sftpd_processor.pipeline.tally import told_recorded
 from sftpd_processor.sources.base import Source
 
 logger = logging.getLogger(__name__)
@@ -24,22 +27,19 @@ class Poller(Loop):
         self,
         source: Source,
         intake: Intake,
-        settle_seconds: float,
-        longest_pause: float,
+        settings: SourceSettings,
         *,
         measures: Measures | None = None,
     ) -> None:
-        """`longest_pause`: seconds between two tries when the source cannot be reached.
-
-        `measures` is told how long polls took.
-        """
-        super().__init__(f"source {source.name}")
+        """`settings` are those of `source`; `measures` is told how long polls took."""
+        super().__init__(f"source {source.name}", source=source.name)
         self._source = source
         self.intake = intake
-        self._settle_seconds = settle_seconds
-        self._longest_pause = longest_pause
+        self.settings = settings
         self._failures = 0
         self._measures = measures or Measures()
+        self.began = time.monotonic()
+        """When it was made."""
         self.last_good: float | None = None
         """When the last poll ended that ended well (`time.monotonic`); None before the first."""
         self.up = False
@@ -57,13 +57,23 @@ class Poller(Loop):
 
     def step(self) -> float | None:
         """Poll once; then wait to be woken, but no longer than files need to settle."""
-        before = self.intake.tally.recorded, self.intake.tally.disposed
-        self._poll()
+        before = self.intake.tally.counts()
+        try:
+            self._poll()
+        finally:  # what was done before it broke off is done
+            self._tell(before)
         self._failures = 0
-        recorded, disposed = self.intake.tally.recorded - before[0], self.intake.tally.disposed - before[1]
-        if recorded or disposed:
-            logger.info("%s: recorded %d, disposed of %d files", self._name, recorded, disposed)
-        return self._settle_seconds if self.intake.unsettled else None
+        return self.settings.settle_seconds if self.intake.unsettled else None
+
+    def _tell(self, before: Counter[str]) -> None:
+        """The whole poll in one line; nothing when it found nothing."""
+        done = self.intake.tally.counts()
+        done.subtract(before)
+        if done["recorded"] or done["disposed"]:
+            recorded, disposed = told_recorded(done), done["disposed"]
+            logger.info("%s: %s, disposed of %d files", self._name, recorded, disposed, extra={**self._fields, **done})
+        elif self.up:
+            logger.debug("%s: nothing new", self._name, extra=self._fields)
 
     def _poll(self) -> None:
         began, outcome = time.monotonic(), "failed"
@@ -81,6 +91,12 @@ class Poller(Loop):
         self._failures += 1
         longest = min(_FIRST_PAUSE * 2.0 ** min(self._failures - 1, 30), self._longest_pause)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreading, not secrecy
+
+    @property
+    def _longest_pause(self) -> float:
+        """Seconds between two tries when the source cannot be reached."""
+        settings = self.settings
+        return settings.reconnect_max_seconds if isinstance(settings, SftpSourceSettings) else settings.poll_seconds
 
     def stop(self) -> None:
         """End after the batch under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sftpd_processor.ledger.records import LookCounts, Recorded
+from sftpd_processor.ledger.records import QUARANTINED, LookCounts, Recorded
 
 
 @dataclass(slots=True)
@@ -24,6 +24,16 @@ class Tally:
         """Files taken, whatever their verdict."""
         return self.verdicts.total()
 
+    def counts(self) -> Counter[str]:
+        """All of it by the names that the log gives to counts."""
+        return Counter(
+            recorded=self.recorded,
+            duplicates=self.verdicts["duplicate"],
+            quarantined=sum(self.verdicts[verdict] for verdict in QUARANTINED),
+            events=self.events,
+            disposed=self.disposed,
+        )
+
     def count(self, recorded: Recorded) -> None:
         """Add one committed batch."""
         self.verdicts.update(recorded.verdicts)
@@ -32,3 +42,11 @@ class Tally:
     def looked(self, counts: LookCounts) -> None:
         """Keep the balance of a look."""
         self.last = counts
+
+
+def told_recorded(counts: Counter[str]) -> str:
+    """`recorded 12 (2 duplicates, 1 quarantined)`; what there is none of is left out."""
+    duplicates = f"{counts['duplicates']} duplicate{'s' if counts['duplicates'] > 1 else ''}"
+    quarantined = f"{counts['quarantined']} quarantined"
+    parts = [part for part in (duplicates, quarantined) if not part.startswith("0 ")]
+    return f"recorded {counts['recorded']}" + (f" ({', '.join(parts)})" if parts else "")

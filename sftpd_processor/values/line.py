@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sftpd_processor.extensions.loop import being_cancelled
 from sftpd_processor.measures import Measures
+from sftpd_processor.repeats import Repeats
 from sftpd_processor.values.api import ProviderFailed, Query
 from sftpd_processor.values.cache import Cache
 from sftpd_processor.values.registry import Entry
@@ -18,7 +19,6 @@ from sftpd_processor.values.words import as_text
 logger = logging.getLogger(__name__)
 
 _QUIET_SECONDS = 10.0
-_MOST_TOLD = 20
 
 
 class Reply(NamedTuple):
@@ -123,23 +123,22 @@ async def _with_later(known: Mapping[str, str | None], reply: Awaitable[Reply]) 
 
 
 class Health:
-    """Tells each failure of a provider once, and once that it works again, when it has done so for ten seconds."""
+    """Tells failures of a provider as far as they are news, and that it works again after ten seconds without any."""
 
-    def __init__(self, name: str, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
         self._name = name
-        self._now = now
-        self._told: set[str] = set()
-        self._last = 0.0
+        self._repeats = Repeats(steady=_QUIET_SECONDS, clock=clock)
 
     def failed(self, why: str) -> None:
-        """Log it, unless it was told before."""
-        self._last = self._now()
-        if why not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(why)
-            logger.warning("values %s: %s", self._name, why)
+        """It has not answered, or badly."""
+        if said := self._repeats.failed(why):
+            self._say(logging.WARNING, said)
 
     def works(self) -> None:
         """It has answered."""
-        if self._told and self._now() - self._last >= _QUIET_SECONDS:
-            self._told.clear()
-            logger.info("values %s: works again", self._name)
+        if said := self._repeats.works():
+            self._say(logging.INFO, said)
+
+    def _say(self, level: int, said: str) -> None:
+        fields = {"provider": self._name, "failures": self._repeats.failures}
+        logger.log(level, "values %s: %s", self._name, said, extra=fields)

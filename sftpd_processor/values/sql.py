@@ -117,7 +117,8 @@ class SqlProvider:
             with self._connection():
                 return
         except ProviderFailed as error:
-            logger.warning("values %s: cannot reach its database yet: %s", self.name, error)
+            text, fields = "values %s: cannot reach its database yet: %s", {"provider": self.name}
+            logger.warning(text, self.name, error, extra=fields)
 
     def _pool(self) -> Engine:
         with self._lock:

@@ -70,13 +70,14 @@ class WatchedTable:
             self._thread.join(LOOK_SECONDS)
 
     def _watch(self, replaced: Callable[[Rows], None]) -> None:
+        fields = {"provider": self._name}
         while not self._stopping.wait(LOOK_SECONDS):
             if self._changed():
                 try:
                     replaced(self.read())
-                    logger.info("values %s: the CSV file has changed and is used", self._name)
+                    logger.info("values %s: the CSV file has changed and is used", self._name, extra=fields)
                 except BadTable as error:
-                    logger.warning("values %s: %s; what was read before is used", self._name, error)
+                    logger.warning("values %s: %s; what was read before is used", self._name, error, extra=fields)
 
     def _changed(self) -> bool:
         try:

@@ -20,8 +20,13 @@ EXAMPLE = (ROOT / "config.example.toml").read_text()
 LINES = EXAMPLE.splitlines()
 SETTING = re.compile(r"(#?)(\w+) = ")
 HEAD = re.compile(r"#?\[+(\w+)\]+")
-SINGLE = {"state", "delivery", "http", "admin"}
-WHOLE = {"http": {"listen", "token_secrets"}, "values": {"name", "use"}, "admin": set[str]()}
+SINGLE = {"state", "delivery", "http", "admin", "log"}
+WHOLE = {
+    "http": {"listen", "token_secrets"},
+    "values": {"name", "use"},
+    "admin": set[str](),
+    "alerts": {"name", "urls"},
+}
 """The tables that are commented out as a whole, and the keys without which they cannot be put into use."""
 TOGETHER = {"tls_certificate": "tls_key", "tls_key": "tls_certificate", "tls_key_passphrase": ""}
 
@@ -52,6 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "webio-secret": "s" * 32,
         "webio-token": "t",
         "tls-passphrase": "pw",
+        "alert-url": "json://localhost",
     }
     for name, content in credentials.items():
         (tmp_path / name).write_text(content)
@@ -82,7 +88,9 @@ def test_reference_is_up_to_date() -> None:
     assert (ROOT / "docs/settings.md").read_text() == made, "run: python -m sftpd_processor.config.reference"
 
 
-@pytest.mark.parametrize("section", ["state", "sources", "handlers", "delivery", "http", "values", "admin"])
+@pytest.mark.parametrize(
+    "section", ["state", "sources", "handlers", "delivery", "http", "values", "admin", "log", "alerts"]
+)
 def test_every_key_is_described(section: str) -> None:
     """Each key has a description and an example, and a row in the reference."""
     where = (section,) if section in SINGLE else (section, 0)

@@ -47,13 +47,18 @@ class Room:
         self.folder = folder / "in"
         self.folder.mkdir()
         settings = DirectorySourceSettings(
-            name="local", type="directory", folder=self.folder, settle_seconds=settle_seconds, after="delete"
+            name="local",
+            type="directory",
+            folder=self.folder,
+            settle_seconds=settle_seconds,
+            poll_seconds=longest_pause,
+            after="delete",
         )
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
         self.ledger.open()
         self.source = Shaky(settings)
         intake = Intake(self.source, settings, self.ledger, lambda _: (), lambda _: None)
-        self.poller = Poller(self.source, intake, settle_seconds, longest_pause)
+        self.poller = Poller(self.source, intake, settings)
 
     def put(self, name: str, number: int = 1) -> None:
         part = self.folder / f".{name}"
@@ -87,6 +92,41 @@ def test_it_polls_at_once_and_when_woken(room: Room, caplog: pytest.LogCaptureFi
     wait_until(lambda: not list(room.folder.iterdir()), what="the second file to be taken")
     assert room.poller.intake.tally.recorded == 2
     assert room.poller.source_name == "local"
+
+
+def test_a_poll_is_one_line_with_its_counts(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    """Duplicates and quarantined files are told among those recorded, and each count is a field."""
+    caplog.set_level(logging.INFO, "sftpd_processor.pipeline")
+    for name, number in {"a": 1, "b": 1, "c": 1, "d": 2}.items():
+        room.put(f"{name}.json", number)
+    room.put("e.json")
+    (room.folder / "e.json").write_bytes(b'{"type": "inboundMessage", "communicationActionId": "1", "body": "x"}')
+    room.poller.step()
+    (record,) = caplog.records
+    assert record.getMessage() == "source local: recorded 5 (2 duplicates, 1 quarantined), disposed of 5 files"
+    told = ("source", "recorded", "duplicates", "quarantined", "events", "disposed")
+    assert [record.__dict__[name] for name in told] == ["local", 5, 2, 1, 2, 5]
+
+
+def test_a_poll_that_breaks_off_tells_what_it_did(
+    room: Room, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was recorded before the line broke is in the log, before the failure."""
+    caplog.set_level(logging.INFO, "sftpd_processor.pipeline")
+    monkeypatch.setattr(room.poller, "pause", lambda _error: 0.01)
+    room.put("a.json")
+    look = room.source.look
+
+    def breaking() -> Iterator[list[Entry]]:
+        yield from look()
+        raise SourceUnavailable("source local: gone")
+
+    monkeypatch.setattr(room.source, "look", breaking)
+    room.poller.start()
+    wait_until(lambda: "gone" in caplog.text, what="the failure")
+    told = [record.getMessage() for record in caplog.records][:2]
+    assert told == ["source local: recorded 1, disposed of 0 files", "source local: gone"]
+    assert [record.__dict__["source"] for record in caplog.records[:2]] == ["local", "local"]
 
 
 def test_a_poll_that_finds_nothing_is_silent(room: Room, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from sftpd_processor.cli import main
 from sftpd_processor.errors import SourceUnavailable
-from sftpd_processor.telemetry import log_to_stderr, trace
+from sftpd_processor.telemetry import set_up, trace
 
 SECRET = "Qzx-secret"
 
@@ -86,7 +86,7 @@ def test_a_trace_leaves_out_what_was_suppressed() -> None:
 
 def test_logged_errors_and_lost_ones_are_told_without_their_words(capsys: pytest.CaptureFixture[str]) -> None:
     """The same for what is logged with its traceback, and for what ends a thread."""
-    log_to_stderr(logging.INFO)
+    set_up()
     logging.getLogger("sftpd_processor.x").error("it broke", exc_info=ValueError(SECRET))
     thread = threading.Thread(target=failing, name="Worker-7")
     thread.start()
@@ -100,7 +100,7 @@ def test_logged_errors_and_lost_ones_are_told_without_their_words(capsys: pytest
 @pytest.mark.parametrize("debug", [False, True])
 def test_libraries_that_show_contents_never_log_them(capsys: pytest.CaptureFixture[str], debug: bool) -> None:
     """SQL parameters, URLs and tasks stay out of the log with `debug` too; a library's warning is shown."""
-    log_to_stderr(logging.INFO, debug=debug)
+    set_up(debug=debug)
     for name in ("sqlalchemy.engine.Engine", "httpx2", "httpcore2.http11"):
         logging.getLogger(name).info(SECRET)
         logging.getLogger(name).debug(SECRET)

@@ -98,12 +98,12 @@ def test_it_is_told_when_a_provider_works_again(caplog: pytest.LogCaptureFixture
     health.works()
     health.failed("gone")
     told = [it.getMessage() for it in caplog.records]
-    assert told == ["values x: gone", "values x: works again", "values x: gone"]
+    assert told == ["values x: gone", "values x: works again after 28 s, 3 failures", "values x: gone"]
 
 
 def test_ever_new_failures_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """At most twenty different ones until it works again."""
     health = Health("x")
     for number in range(100):
-        health.failed(f"failure {number}")
+        health.failed(f"failure {'x' * number}")
     assert len(caplog.records) == 20

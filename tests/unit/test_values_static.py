@@ -118,6 +118,13 @@ def test_a_file_that_changes_is_read_again(file: Path, caplog: pytest.LogCapture
     assert "values accounts: the CSV file has changed and is used" in caplog.text
 
 
+def put_in_place(file: Path, text: str) -> None:
+    """At once as a whole, since the provider looks every few milliseconds here."""
+    part = file.with_suffix(".part")
+    part.write_text(text)
+    part.replace(file)
+
+
 @pytest.mark.parametrize("bad", ["customerUID,phone,balance\nC-1,1,2\n", TABLE + "C-1,,,\n", None])
 def test_a_bad_new_file_leaves_the_old_content_in_use(
     file: Path, bad: str | None, caplog: pytest.LogCaptureFixture
@@ -126,12 +133,12 @@ def test_a_bad_new_file_leaves_the_old_content_in_use(
     looks = 0
 
     with opened(file.parent, settings("static", options={"csv": "accounts.csv"})) as providers:
-        file.write_text(bad) if bad else file.unlink()
+        put_in_place(file, bad) if bad else file.unlink()
         wait_until(lambda: "what was read before is used" in caplog.text)
         for _ in range(5):
             looks += ask(providers, ("balance",)).found
         assert looks == 5
-        file.write_text(TABLE.replace("12.50", "99"))
+        put_in_place(file, TABLE.replace("12.50", "99"))
         wait_until(lambda: ask(providers, ("balance",)).values == {"balance": "99"})
     assert caplog.text.count("what was read before is used") == 1
     assert "C-1" not in caplog.text
