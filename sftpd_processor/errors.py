@@ -84,6 +84,10 @@ class SourceRefused(PermanentError):
     exit_code = 4
 
 
+class HostKeyRefused(SourceRefused):
+    """The server shows a host key that is not the expected one: it was changed, or somebody is in between."""
+
+
 class LedgerUnavailable(TransientError):
     """The ledger cannot be written now: locked by another process, disk full, database down."""
 

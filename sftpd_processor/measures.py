@@ -34,6 +34,8 @@ MEASURES: dict[str, Measure] = {
     "post_commit_seconds": Measure("From a live post's arrival to its commit.", (), _SHORT),
     "poll_seconds": Measure("How long a poll took, all its looks.", ("source", "outcome"), _LONG),
     "recorded_lag_seconds": Measure("From dateCreated to the commit of a new event.", ("origin",), _LONG),
+    "alerts_sent": Measure("Messages of alerts that an address took.", ("alert",)),
+    "alerts_failed": Measure("Messages of alerts that an address did not take; they are sent again.", ("alert",)),
     "done_lag_seconds": Measure("From the commit of an event to the end of its delivery.", ("handler",), _LONG),
 }
 

@@ -20,8 +20,10 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return certificate(folder)
 
 
-def certificate(folder: Path, name: str = "tls", passphrase: str | None = None) -> tuple[Path, Path]:
-    """The same in a folder that is there already, under a name; the key may be encrypted."""
+def certificate(
+    folder: Path, name: str = "tls", passphrase: str | None = None, *, days: float = 1
+) -> tuple[Path, Path]:
+    """The same in a folder that is there already, under a name, for some days; the key may be encrypted."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -29,7 +31,7 @@ def certificate(folder: Path, name: str = "tls", passphrase: str | None = None) 
     made = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1)).add_extension(names, critical=False).sign(key, hashes.SHA256())
+        .not_valid_after(now + timedelta(days=days)).add_extension(names, critical=False).sign(key, hashes.SHA256())
     )  # fmt: skip
     lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:

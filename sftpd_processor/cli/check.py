@@ -50,8 +50,8 @@ def check(
 
 def _built(config: Configured) -> tuple[list[str], Providers]:
     """The handlers' names, and the providers; raises ConfigurationError with the mistakes of all."""
-    builds = (lambda: _handlers(config), lambda: _providers(config), lambda: _trust(config))
-    handlers, providers, _ = all_of(*builds)
+    builds = (lambda: _handlers(config), lambda: _providers(config), lambda: _trust(config), lambda: _alerts(config))
+    handlers, providers, _, _ = all_of(*builds)
     return handlers, providers
 
 
@@ -66,6 +66,12 @@ def _trust(config: Configured) -> None:
 
     if config.settings.http is not None:
         check_trust(config.settings.http)
+
+
+def _alerts(config: Configured) -> None:
+    from sftpd_processor.alerts.mistakes import check_alerts
+
+    check_alerts(config.settings.alerts)
 
 
 def _providers(config: Configured) -> Providers:
@@ -137,9 +143,13 @@ def _text(config: Configured, result: dict[str, Any], *, live: bool) -> str:
     for name, found in result["values"].items():
         names = "any name" if found["names"] is None else ", ".join(found["names"])
         lines.append(f"values: {name} ({names})")
+    if config.settings.alerts:
+        lines.append(f"alerts: {', '.join(alert.name for alert in config.settings.alerts)}")
     lines += [f"source {name}: {_visited(name, found)}" for name, found in result["sources"].items()]
     reached = {name: found for name, found in result["values"].items() if "ok" in found}
     lines += [f"values {name}: {'reached' if found['ok'] else found['why']}" for name, found in reached.items()]
+    if config.settings.alerts:
+        lines.append("To also try the alerts: sftpd-processor alerts test")
     if not live:
         lines.append("To also try the logins: sftpd-processor check --live")
     return "\n".join([*lines, ""])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sftpd_processor.cli import alerts
 from sftpd_processor.cli.configured import Configured, configured
 from sftpd_processor.cli.lines import page
 from sftpd_processor.cli.opened import opened_ledger
@@ -57,6 +58,7 @@ def figures(config: Configured, ledger: Ledger) -> dict[str, Any]:
             | {"breaker": _breaker(breakers.get(name))}
             for name in dict.fromkeys([*handlers, *deliveries])
         },
+        "alerts": alerts.open_causes(config.settings, ledger),
         "quarantine": [_problem(row) for row in ledger.figures.quarantined(_SHOWN)],
         "waiting": [_sighted(row) for row in ledger.figures.waiting(_SHOWN)],
         "ignored": [_sighted(row) for row in ledger.figures.ignored(_SHOWN)],
@@ -112,6 +114,7 @@ def _text(data: dict[str, Any]) -> str:
             since = clock(breaker["open_since"])
             lines.append(f"  FAILING since {since}: one delivery at a time is tried, and the others wait")
             lines.append(f"  next try: {clock(breaker['next_try'])}")
+    lines += _section("Open alerts, the oldest first:", alerts.lines(data["alerts"]))
     lines += _section(
         "In quarantine, the latest first:", [line for row in data["quarantine"] for line in _quarantine_lines(row)]
     )

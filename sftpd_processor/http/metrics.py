@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -82,14 +82,17 @@ class Metrics(Collector):
         *,
         pollers: Sequence[PolledSource] = (),
         deliverers: Sequence[ServedHandler] = (),
-        listener: WatchedListener | None = None,
+        listener: Callable[[], WatchedListener | None] = lambda: None,
+        alerts: Callable[[], Samples] = dict,
     ) -> None:
-        """`measures`: this process's own; those of the listener are added. Without `listener` none is supervised."""
+        """`measures`: this process's own; those of the listener are added. `pollers` and `deliverers` may change, and
+        so may the listener, which is None where none is supervised. `alerts`: by alert and cause, how many are open."""
         self._ledger = ledger
         self._measures = measures
         self._pollers = pollers
         self._deliverers = deliverers
         self._listener = listener
+        self._alerts = alerts
         self._counted = Glance(lambda: (ledger.totals.all(), ledger.figures.gauges()), _LEDGER_SECONDS)
         self._lock = threading.Lock()
         self._collected: list[Metric] = []
@@ -130,6 +133,7 @@ class Metrics(Collector):
             yield from self._sources(gauges.last_good_looks)
         breakers = _single({each.name: each.breaker_open for each in self._deliverers})
         yield _gauge("breaker_open", "Whether a handler is only probed, since it failed.", ("handler",), breakers)
+        yield _gauge("alerts_open", "Causes that people were told of, not over.", ("alert", "cause"), self._alerts())
         yield from self._listening()
         yield from self._measured()
 
@@ -178,17 +182,17 @@ class Metrics(Collector):
         yield _gauge("source_last_good_poll_timestamp_seconds", what, ("source",), _single(polls))
 
     def _listening(self) -> Iterator[Metric]:
-        if self._listener is not None:
-            up = _one(self._listener.wrong() is None)
+        if (listener := self._listener()) is not None:
+            up = _one(listener.wrong() is None)
             yield _gauge("listener_up", "Whether the public listener runs and answers.", (), up)
-            restarts = _one(self._listener.restarts)
+            restarts = _one(listener.restarts)
             yield _counter("listener_restarts", "How often the public listener was started again.", (), restarts)
 
     def _measured(self) -> Iterator[Metric]:
         both = Measures()
         both.add(self._measures.snapshot())
-        if self._listener is not None:
-            both.add(self._listener.snapshot())
+        if (listener := self._listener()) is not None:
+            both.add(listener.snapshot())
         noted = both.snapshot()
         for name, measure in MEASURES.items():
             mine = [each for each in noted if each["name"] == name]

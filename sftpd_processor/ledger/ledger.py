@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sftpd_processor.ledger.alerts import Alerts
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.deliveries import Deliveries
 from sftpd_processor.ledger.figures import Figures
@@ -9,6 +10,7 @@ from sftpd_processor.ledger.files import Files
 from sftpd_processor.ledger.recording import Recorder, Wanting
 from sftpd_processor.ledger.records import Batch, Clock, Recorded, now
 from sftpd_processor.ledger.retries import Retries
+from sftpd_processor.ledger.rhythm import Rhythm
 from sftpd_processor.ledger.stories import Stories
 from sftpd_processor.ledger.times import Times
 from sftpd_processor.ledger.totals import Totals
@@ -32,6 +34,8 @@ class Ledger:
         self.stories = Stories(self._database)
         self.retries = Retries(self._database, clock)
         self.totals = Totals(self._database, clock)
+        self.alerts = Alerts(self._database)
+        self.rhythm = Rhythm(self._database)
         self.clock = clock
 
     def open(self) -> None:
@@ -41,6 +45,10 @@ class Ledger:
     def check(self) -> None:
         """Raise `LedgerUnusable` unless the tables are those of this version; changes nothing."""
         self._database.check()
+
+    def rest(self) -> None:
+        """Give back the memory that work took; to be called when there is none."""
+        self._database.rest()
 
     def close(self) -> None:
         """Let go of the database."""

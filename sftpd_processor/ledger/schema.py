@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that leads to the tables below."""
 
 metadata = MetaData(
@@ -222,4 +222,17 @@ totals = Table(
     Column("number", BigInteger, nullable=False),
     Column("last_at", BigInteger, nullable=False, comment="when the last of them was counted"),
     comment="How many there ever were, counted by the transactions that made them so; what a person undoes stays.",
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("machine", Text, primary_key=True, comment="whose; empty where no other can use the ledger"),
+    Column("alert", Text, primary_key=True, comment="its name in the configuration"),
+    Column("cause", Text, primary_key=True, comment="its kind, as in the configuration"),
+    Column("subject", Text, primary_key=True, comment="source, handler, type; empty: since when it watches"),
+    Column("since", BigInteger, comment="of a cause that was told and is not over; null: it is over"),
+    Column("noted_at", BigInteger, nullable=False),
+    Column("level", BigInteger, nullable=False, comment="of what grows: how many are no news"),
+    comment="What each alert has told, and is not over.",
 )

@@ -25,8 +25,8 @@ _NEXT = '''
 """A later migration."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 def upgrade() -> None:
     op.add_column("files", sa.Column("note", sa.Text()))
 '''
@@ -167,12 +167,12 @@ def test_an_older_ledger_is_migrated(url: str, tmp_path: Path, monkeypatch: pyte
         record(ledger, ("1.json", event()))
     folder = tmp_path / "100% migrations"  # a percent sign means something to Alembic's configuration
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0004_note.py").write_text(_NEXT)
+    (folder / "versions" / "0005_note.py").write_text(_NEXT)
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0004")
+    monkeypatch.setattr(database, "REVISION", "0005")
     with opened(url) as ledger:
         assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0004",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0005",)]
     assert rows(url, "SELECT name, note FROM files") == [("1.json", None)]
 
 
@@ -241,9 +241,9 @@ def test_a_failed_migration_leaves_the_ledger_as_it_was(
         record(ledger, ("1.json", event()))
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0004_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
+    (folder / "versions" / "0005_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0004")
+    monkeypatch.setattr(database, "REVISION", "0005")
     with pytest.raises(RuntimeError, match="broken"), opened(url):
         pass
     engine = create_engine(url)
