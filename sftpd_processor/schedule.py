@@ -18,13 +18,18 @@ class Schedule:
 
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler()
-        self._settings: list[SourceSettings] = []
+        self._settings: dict[str, SourceSettings] = {}
 
     def add(self, settings: SourceSettings, wake: Callable[[], None]) -> None:
         """Call `wake` at the times of this source; a time that was missed (the machine slept) is made up for once."""
-        self._settings.append(settings)
+        self._settings[settings.name] = settings
         trigger = _trigger(settings)
         self._scheduler.add_job(wake, trigger, id=settings.name, coalesce=True, misfire_grace_time=None)
+
+    def remove(self, settings: SourceSettings) -> None:
+        """Let this source be; without effect where it was not added."""
+        if self._settings.pop(settings.name, None) is not None:
+            self._scheduler.remove_job(settings.name)
 
     def start(self) -> None:
         """Begin."""
@@ -32,7 +37,7 @@ class Schedule:
 
     def clock_was_set(self) -> None:
         """Count anew from now: the next times were computed with the old clock. What was passed over is made up for."""
-        for settings in self._settings:
+        for settings in self._settings.values():
             job = self._scheduler.get_job(settings.name)
             if job.next_run_time <= datetime.now(UTC):
                 job.func()

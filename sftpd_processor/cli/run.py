@@ -6,11 +6,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from sftpd_processor.cli.configured import configured
-from sftpd_processor.cli.signals import stop_at_signals
+from sftpd_processor.cli.signals import on_hang_up, stop_at_signals
+
+if TYPE_CHECKING:
+    from sftpd_processor.config.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -19,18 +23,27 @@ def run(ctx: typer.Context) -> None:
     """Run the daemon in the foreground.
 
     It works until SIGTERM or Ctrl-C: the first lets what is under way end, within 20 seconds, the second ends at once.
+    SIGHUP makes it read the configuration again.
     """
+    from sftpd_processor.config.load import load_settings
     from sftpd_processor.daemon import Daemon
+    from sftpd_processor.notify import Notifier
+    from sftpd_processor.telemetry import set_up
 
-    config = configured(ctx, logging.INFO)
+    config = configured(ctx, quiet=False)
     own = _own_command(config.path, debug=ctx.obj.debug)
     daemon = Daemon(
         config.settings,
         config.folder,
         lambda listening, control: [*own, "serve", f"--socket={listening}", f"--control={control}"],
+        Notifier(),
     )
 
+    def log_as_told(settings: Settings) -> None:
+        set_up(settings.log, debug=ctx.obj.debug)
+
     stop_at_signals(daemon.stop)
+    on_hang_up(daemon.stop, lambda: daemon.reload(lambda: load_settings(config.path), log_as_told))
     sources = ", ".join(source.name for source in config.settings.sources)
     handlers = ", ".join(handler.name for handler in config.settings.handlers) or "none"
     daemon.run(lambda: logger.info("ready: sources %s; handlers %s; configuration %s", sources, handlers, config.path))

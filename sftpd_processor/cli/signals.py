@@ -1,9 +1,15 @@
-"""Signals that end a verb: the first lets what is under way end, the second ends at once."""
+"""Signals: the first that ends a verb lets what is under way end, the second ends at once.
+
+A handler runs in the middle of whatever the main thread does, where a lock may be held. So what is to happen happens
+in a thread of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 
 from sftpd_processor.cli import exit_codes
@@ -20,7 +26,21 @@ def stop_at_signals(stop: Callable[[], None]) -> None:
     def first(_number: int, _frame: object) -> None:
         for number in _ENDING:
             signal.signal(number, at_once)
-        stop()
+        _aside(stop)
 
     for number in _ENDING:
         signal.signal(number, first)
+
+
+def on_hang_up(stop: Callable[[], None], reload: Callable[[], None]) -> None:
+    """Call `reload` at each SIGHUP; but `stop` when it came because the terminal that this ran in has gone."""
+    in_terminal = sys.stderr.isatty()
+
+    def hang_up(_number: int, _frame: object) -> None:
+        _aside(stop if in_terminal and not sys.stderr.isatty() else reload)
+
+    signal.signal(signal.SIGHUP, hang_up)
+
+
+def _aside(call: Callable[[], None]) -> None:
+    threading.Thread(target=call, name="signal", daemon=True).start()

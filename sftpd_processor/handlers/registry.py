@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
@@ -28,27 +28,35 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 class Handlers:
     """The configured handlers by name, in the order of the configuration."""
 
-    def __init__(self, handlers: Sequence[Handler]) -> None:
-        self._by_name = {handler.name: handler for handler in handlers}
+    def __init__(self, made: Iterable[tuple[Handler, HandlerSettings]] = ()) -> None:
+        """`made`: each handler with the `[[handlers]]` table that it stands in."""
+        self._made = {handler.name: (handler, settings) for handler, settings in made}
         # Types come from outside, so the memory of them is bounded.
         self.wanting: Callable[[str], tuple[str, ...]] = lru_cache(maxsize=256)(self._wanting)
         """The names of the handlers that take a type, in order."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._by_name)
+        return tuple(self._made)
 
     def get(self, name: str) -> Handler | None:
-        return self._by_name.get(name)
+        return self._made[name][0] if name in self._made else None
+
+    def keeping(self, former: Handlers) -> Handlers:
+        """These, but the former ones themselves where their settings are the same still."""
+        return Handlers(
+            former._made[name] if name in former._made and former._made[name][1] == settings else (handler, settings)
+            for name, (handler, settings) in self._made.items()
+        )
 
     def __iter__(self) -> Iterator[Handler]:
-        return iter(self._by_name.values())
+        return iter([handler for handler, _ in self._made.values()])
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._made)
 
     def _wanting(self, event_type: str) -> tuple[str, ...]:
-        return tuple(name for name, handler in self._by_name.items() if handler.wants(event_type))
+        return tuple(name for name, (handler, _) in self._made.items() if handler.wants(event_type))
 
 
 def build_handlers(settings: Sequence[HandlerSettings], context: HandlerContext) -> Handlers:
@@ -56,17 +64,17 @@ def build_handlers(settings: Sequence[HandlerSettings], context: HandlerContext)
 
     Raises ConfigurationError with all mistakes of all handlers.
     """
-    handlers: list[Handler] = []
+    made: list[tuple[Handler, HandlerSettings]] = []
     problems: list[Problem] = []
     for index, each in enumerate(settings):
         try:
-            handlers += _Builder(each, f"handlers[{index}]", context).build()
+            made += [(handler, each) for handler in _Builder(each, f"handlers[{index}]", context).build()]
         except ConfigurationError as error:
             problems += error.problems
-    problems += duplicates([handler.name for handler in handlers], "handlers")
+    problems += duplicates([handler.name for handler, _ in made], "handlers")
     if problems:
         raise ConfigurationError(problems)
-    return Handlers(handlers)
+    return Handlers(made)
 
 
 class _Builder:

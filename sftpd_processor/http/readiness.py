@@ -65,6 +65,14 @@ class WatchedPoller(WatchedLoop, Protocol):
         """The name of its source."""
 
     @property
+    def settings(self) -> SourceSettings:
+        """The settings of its source."""
+
+    @property
+    def began(self) -> float:
+        """When it was made (`time.monotonic`)."""
+
+    @property
     def up(self) -> bool:
         """Whether its last poll ended well."""
 
@@ -83,21 +91,19 @@ class Health:
     def __init__(
         self,
         probe: Callable[[], None],
-        sources: Sequence[SourceSettings] = (),
-        pollers: Sequence[WatchedPoller] = (),
-        loops: Sequence[WatchedLoop] = (),
+        pollers: Callable[[], Sequence[WatchedPoller]] = lambda: (),
+        loops: Callable[[], Sequence[WatchedLoop]] = lambda: (),
         *,
         late_seconds: float,
         listener: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`probe` writes to the ledger; `sources` are the settings of the `pollers`, in their order; `loops` are all
-        others. `listener` says what is wrong with the public listener. What has never polled counts from now on."""
+        """`probe` writes to the ledger; `pollers` are those of now, `loops` all others. `listener` says what is wrong
+        with the public listener. What has never polled counts from now on, or from when it began."""
         self._probe = Glance(probe, _PROBE_SECONDS)
-        self._sources = {source.name: source for source in sources}
         self._pollers = pollers
         self._loops = loops
-        self._late = late_seconds
+        self._late_seconds = late_seconds
         self._listener = listener
         self._clock = clock
         self._began = clock()
@@ -105,13 +111,19 @@ class Health:
     def wrong(self) -> list[Wrong]:
         """All that is wrong; empty when the inbox does its work."""
         found = [*self._of_ledger()]
-        for poller in self._pollers:
+        for poller in self._pollers():
             found += [Wrong(str(poller), why) for why in self._of_poller(poller)]
-        for loop in self._loops:
-            found += [Wrong(str(loop), why) for why in self._of_loop(loop)]
-        if (why := self._listener()) is not None:
-            found.append(Wrong("listener", why))
-        return found
+        return [*found, *self._of_others()]
+
+    def failing(self) -> list[Wrong]:
+        """All that fails at this moment, be it only since a second; the ledger itself is not asked."""
+        found = [Wrong(str(poller), _bare(poller)) for poller in self._pollers() if poller.failure is not None]
+        return [*found, *self._of_others()]
+
+    def stuck(self) -> list[Wrong]:
+        """What has ended, or does not get on, though nothing fails: only a new start helps."""
+        found = [Wrong(str(poller), why) for poller in self._pollers() for why in self._still_poll(poller)]
+        return found + [Wrong(str(loop), why) for loop in self._loops() for why in self._still_step(loop)]
 
     def sources(self) -> dict[str, SourceHealth]:
         """Every source by name."""
@@ -121,7 +133,7 @@ class Health:
                 None if poller.last_good is None else self._moment(poller.last_good),
                 None if poller.failure is None else str(poller.failure),
             )
-            for poller in self._pollers
+            for poller in self._pollers()
         }
 
     def _of_ledger(self) -> Iterator[Wrong]:
@@ -133,18 +145,30 @@ class Health:
             why = f"a write has not ended within {_PROBE_SECONDS:g} s: look at the disk or the database under it"
             yield Wrong("ledger", why)
 
+    def _of_others(self) -> Iterator[Wrong]:
+        for loop in self._loops():
+            for why in self._of_loop(loop):
+                yield Wrong(str(loop), why)
+        if (why_not := self._listener()) is not None:
+            yield Wrong("listener", why_not)
+
     def _of_poller(self, poller: WatchedPoller) -> Iterator[str]:
-        yield from _ended(poller)
-        settings, busy_since, moved_at = self._sources[poller.source_name], poller.busy_since, poller.moved_at
-        good = self._began if poller.last_good is None else poller.last_good
+        yield from self._late(poller)
+        yield from self._still_poll(poller)
+
+    def _late(self, poller: WatchedPoller) -> Iterator[str]:
+        good = max(self._began, poller.began) if poller.last_good is None else poller.last_good
         # A long drain is no reason to worry; but a source that has failed must first come to a good end.
-        well = max(good, moved_at) if busy_since is not None and poller.failure is None else good
-        due = due_after(settings, self._moment(well))
-        if due is not None and self._moment(self._clock()) > due + timedelta(seconds=self._late):
+        well = max(good, poller.moved_at) if poller.busy_since is not None and poller.failure is None else good
+        due = due_after(poller.settings, self._moment(well))
+        if due is not None and self._moment(self._clock()) > due + timedelta(seconds=self._late_seconds):
             yield self._late_poll(poller, due)
-        if busy_since is not None:
-            still = self._clock() - max(busy_since, moved_at)
-            if still > _patience(settings):
+
+    def _still_poll(self, poller: WatchedPoller) -> Iterator[str]:
+        yield from _ended(poller)
+        if (busy_since := poller.busy_since) is not None:
+            still = self._clock() - max(busy_since, poller.moved_at)
+            if still > _patience(poller.settings):
                 yield f"its poll has not got on for {still:.0f} s; if it stays so, restart the program"
 
     def _late_poll(self, poller: WatchedPoller, due: datetime) -> str:
@@ -153,23 +177,31 @@ class Health:
             if poller.last_good is None
             else f"the last at {_told(self._moment(poller.last_good))}"
         )
-        why = "" if poller.failure is None else f": {str(poller.failure).removeprefix(f'{poller}: ')}"
+        why = "" if poller.failure is None else f": {_bare(poller)}"
         return f"no good poll ({last}); one was due at {_told(due)}{why}"
 
     def _of_loop(self, loop: WatchedLoop) -> Iterator[str]:
-        yield from _ended(loop)
         if loop.failure is not None:
-            yield str(loop.failure).removeprefix(f"{loop}: ")
+            yield _bare(loop)
+        yield from self._still_step(loop)
+        if (complaint := loop.complaint()) is not None:
+            yield complaint
+
+    def _still_step(self, loop: WatchedLoop) -> Iterator[str]:
+        yield from _ended(loop)
         busy_since = loop.busy_since
         if busy_since is not None and self._clock() - busy_since > _LONGEST_STEP:
             took = self._clock() - busy_since
             yield f"it has been at one step for {took:.0f} s; if it stays so, restart the program"
-        if (complaint := loop.complaint()) is not None:
-            yield complaint
 
     def _moment(self, at: float) -> datetime:
         """By the machine's clock as it is set now."""
         return datetime.now(UTC) - timedelta(seconds=self._clock() - at)
+
+
+def _bare(loop: WatchedLoop) -> str:
+    """Its failure, without its name, which is told already."""
+    return str(loop.failure).removeprefix(f"{loop}: ")
 
 
 def _ended(loop: WatchedLoop) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -17,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sftpd_processor.config.settings import HttpSettings
+from sftpd_processor.errors import PermanentError
 from sftpd_processor.http.server import address_of, bind
+from sftpd_processor.repeats import Repeats
 
 logger = logging.getLogger(__name__)
 
@@ -29,34 +29,117 @@ _LOOK_SECONDS = 5.0
 _START = 120.0  # seconds until its first answer: it imports the user's modules
 _SILENCE = 15.0  # seconds without an answer after which it is ended
 _ANSWER_SECONDS = 1.0
+_TAKE_OVER = 20.0  # seconds until the first answer of one that is to take over
+_AGAIN = 0.05  # seconds between two questions to it
 
 Command = Callable[[int, int], Sequence[str]]
 """How to start the listener, given the descriptors of its socket and of its control."""
 
 
+class _Child:
+    """One process of the listener, and the daemon's end of its control."""
+
+    def __init__(self, listening: socket.socket, command: Command) -> None:
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(_ANSWER_SECONDS)
+        handed = (listening.fileno(), theirs.fileno())
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                command(*handed), pass_fds=handed, stdin=subprocess.DEVNULL, process_group=0
+            )
+        except OSError:
+            self.control.close()
+            raise
+        finally:
+            theirs.close()
+        self.patience = _START
+        self._answered = time.monotonic()
+        self._asking = threading.Lock()
+        self.ended = threading.Event()
+        threading.Thread(target=self._reap, name="listener-end", daemon=True).start()
+
+    def _reap(self) -> None:
+        """A thread of its own waits without a time-out: with one, `wait` looks twenty times a second."""
+        self.process.wait()
+        self.ended.set()
+
+    @property
+    def silent(self) -> float:
+        """Seconds without an answer."""
+        return time.monotonic() - self._answered
+
+    def ask(self) -> list[dict[str, Any]] | None:
+        """What it has noted since it started; None when it does not answer."""
+        with self._asking:
+            try:
+                answer = self._answer()
+            except (OSError, ValueError):
+                return None
+            if answer is not None:
+                self._answered, self.patience = time.monotonic(), _SILENCE
+            return answer
+
+    def _answer(self) -> list[dict[str, Any]] | None:
+        self.control.sendall(b"\n")
+        answer = bytearray()
+        while not answer.endswith(b"\n"):
+            part = self.control.recv(65_536)
+            if not part:
+                return None
+            answer += part
+        noted: list[dict[str, Any]] = json.loads(answer.splitlines()[-1])  # those before are late answers
+        return noted
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        self.process.send_signal(number)
+
+
 class Supervisor:
     """Starts the listener, starts it again whenever it ends, and stops it."""
 
-    def __init__(self, settings: HttpSettings, command: Command) -> None:
-        self._settings = settings
+    def __init__(self, address: str, command: Command) -> None:
+        self.address = address
         self._command = command
         self._socket: socket.socket | None = None
-        self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._asking = threading.Lock()
+        self._child: _Child | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="listener", daemon=True)
         self._changing = threading.Lock()
-        self._answered = 0.0
-        self._patience = _START
+        self._repeats = Repeats()
+        self._pause = _FIRST_PAUSE
         self.restarts = 0
+
+    def bind(self) -> None:
+        """Take the address. Raises `PermanentError` when it cannot be had."""
+        if self._socket is None:
+            self._socket = bind(self.address)
 
     def start(self) -> None:
         """Bind and begin. Raises `PermanentError` when the address cannot be had."""
-        self._socket = bind(self._settings.listen)
+        self.bind()
+        assert self._socket is not None, "it is bound"  # noqa: S101
         logger.info("public listener: %s", address_of(self._socket))
-        self._spawn()
+        self._child = _Child(self._socket, self._command)
         self._thread.start()
+
+    def renew(self) -> None:
+        """Let another process take over, which reads the settings anew; the one of now answers until that one does.
+
+        Raises `PermanentError` when that one does not begin to answer; then the one of now goes on.
+        """
+        with self._changing:
+            if self._stopped.is_set() or self._socket is None or self._child is None:
+                return
+            fresh = _started(self._socket, self._command)
+        if not _begins(fresh, self._stopped):
+            _kill(fresh)
+            raise PermanentError("the public listener does not start with the new settings; the one before goes on")
+        with self._changing:
+            former, self._child = self._child, fresh
+            if self._stopped.is_set():
+                fresh.signal(signal.SIGTERM)  # `begin_stop` told the former one only
+        former.signal(signal.SIGTERM)
 
     def begin_stop(self) -> None:
         """Take no new connection, and let the listener end what it has under way."""
@@ -64,111 +147,92 @@ class Supervisor:
             self._stopped.set()
             if self._socket is not None:
                 self._socket.close()
-            self._signal(signal.SIGTERM)
+            if self._child is not None:
+                self._child.signal(signal.SIGTERM)
 
     def stop(self, timeout: float) -> None:
         """End it, within so many seconds."""
         self.begin_stop()
-        if self._process is None:
+        if self._child is None:
             return
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        if not self._child.ended.wait(timeout):
             logger.warning("the public listener did not end within %g s; it is killed", timeout)
-            self._signal(signal.SIGKILL)
-            self._process.wait()
+            _kill(self._child)
         self._thread.join()
-        self._hang_up()
+        self._child.control.close()  # which the thread has done, unless another one took over meanwhile
 
     def snapshot(self) -> list[dict[str, Any]]:
         """What the listener has noted since it started; nothing when it does not answer."""
-        with self._asking:
-            try:
-                return self._ask()
-            except (OSError, ValueError):
-                return []
+        return [] if self._child is None else self._child.ask() or []
 
     def wrong(self) -> str | None:
         """What is wrong with the listener, None when nothing is."""
-        process = self._process
-        if process is None or process.poll() is not None:
+        child = self._child
+        if child is None or child.ended.is_set():
             return f"it is not running; it has been started again {self.restarts} times"
-        silent = time.monotonic() - self._answered
-        return None if silent < self._patience else f"it has not answered for {silent:.0f} s"
-
-    def _ask(self) -> list[dict[str, Any]]:
-        if self._control is None:
-            return []
-        self._control.sendall(b"\n")
-        answer = bytearray()
-        while not answer.endswith(b"\n"):
-            part = self._control.recv(65_536)
-            if not part:
-                return []
-            answer += part
-        self._answered, self._patience = time.monotonic(), _SILENCE
-        noted: list[dict[str, Any]] = json.loads(answer)
-        return noted
-
-    def _spawn(self) -> None:
-        assert self._socket is not None, "start() comes first"  # noqa: S101
-        self._hang_up()
-        self._control, theirs = socket.socketpair()
-        self._control.settimeout(_ANSWER_SECONDS)
-        handed = (self._socket.fileno(), theirs.fileno())
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                self._command(*handed), pass_fds=handed, stdin=subprocess.DEVNULL, process_group=0
-            )
-        finally:
-            theirs.close()
-        self._answered, self._patience = time.monotonic(), _START
+        return None if child.silent < child.patience else f"it has not answered for {child.silent:.0f} s"
 
     def _watch(self) -> None:
-        pause = _FIRST_PAUSE
-        while not self._stopped.is_set():
-            began = time.monotonic()
-            code = self._await_end()
+        while not self._stopped.is_set() and self._child is not None:
+            began, child = time.monotonic(), self._child
+            code = self._await_end(child)
+            child.control.close()
             if self._stopped.is_set():
                 return
-            told, good = code in _TOLD, time.monotonic() - began > _GOOD
-            pause = _FIRST_PAUSE if told or good else min(pause * 2, _LONGEST_PAUSE)
-            if told:
-                logger.info("the public listener was told to end; another one is started, with the settings of now")
-            else:
-                logger.error("the public listener ended (%s); it is started again in %.1f s", _told(code), pause)
-            if not self._stopped.wait(pause):
+            if child is not self._child:
+                continue  # another one has taken over
+            self._ended(code, good=time.monotonic() - began > _GOOD)
+            if not self._stopped.wait(self._pause):
                 self._restart()
 
-    def _await_end(self) -> int:
+    def _await_end(self, child: _Child) -> int:
         """Wait until the process has ended, or end it when it is silent; its exit code."""
-        assert self._process is not None, "start() comes first"  # noqa: S101
-        while True:
-            try:
-                return self._process.wait(_LOOK_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.snapshot()
-            if time.monotonic() - self._answered > self._patience:
-                logger.error("the public listener has not answered for %g s; it is killed", self._patience)
-                self._signal(signal.SIGKILL)
+        while not child.ended.wait(_LOOK_SECONDS):
+            if child.ask() is not None and (said := self._repeats.works()):
+                logger.info("the public listener %s", said)
+            if child.silent > child.patience:
+                logger.error("the public listener has not answered for %g s; it is killed", child.patience)
+                child.signal(signal.SIGKILL)
+        return child.process.returncode
+
+    def _ended(self, code: int, *, good: bool) -> None:
+        told = code in _TOLD
+        self._pause = _FIRST_PAUSE if told or good else min(self._pause * 2, _LONGEST_PAUSE)
+        if told:
+            logger.info("the public listener was told to end; another one is started, with the settings of now")
+        elif said := self._repeats.failed(f"ended ({_told(code)}); it is started again in {self._pause:.1f} s"):
+            logger.error("the public listener %s", said)
 
     def _restart(self) -> None:
         try:
-            with self._changing, self._asking:
-                if not self._stopped.is_set():
+            with self._changing:
+                if not self._stopped.is_set() and self._socket is not None:
                     self.restarts += 1
-                    self._spawn()
+                    self._child = _Child(self._socket, self._command)
         except OSError as error:
             logger.error("the public listener cannot be started: %s", error.strerror)  # noqa: TRY400 - told in one line
 
-    def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, number)
 
-    def _hang_up(self) -> None:
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+def _started(listening: socket.socket, command: Command) -> _Child:
+    try:
+        return _Child(listening, command)
+    except OSError as error:
+        raise PermanentError(f"the public listener cannot be started: {error.strerror}") from None
+
+
+def _begins(child: _Child, stopped: threading.Event) -> bool:
+    """Whether it gives its first answer soon enough."""
+    deadline = time.monotonic() + _TAKE_OVER
+    while child.ask() is None:
+        if time.monotonic() > deadline or child.ended.is_set() or stopped.wait(_AGAIN):
+            return False
+    return True
+
+
+def _kill(child: _Child) -> None:
+    child.signal(signal.SIGKILL)
+    child.ended.wait()
+    child.control.close()
 
 
 def _told(code: int) -> str:

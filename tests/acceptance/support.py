@@ -120,21 +120,21 @@ class Desk:
         """Run `sftpd-processor …` without naming a configuration."""
         return self._done(arguments, environment, 60.0)
 
-    def start(self, *arguments: str) -> Running:
+    def start(self, *arguments: str, **environment: str) -> Running:
         """Start `sftpd-processor -c CONFIG …`; it is killed at the end of the test if it still runs."""
         number = len(self._running)
         log, out = self.folder / f"log-{number}", self.folder / f"stdout-{number}"
         with log.open("wb") as err, out.open("wb") as said:
             process = subprocess.Popen(
                 [*COMMAND, "-c", str(self.config), *arguments],
-                cwd=self.work, env=self._environment({}), stdin=subprocess.DEVNULL, stdout=said, stderr=err,
+                cwd=self.work, env=self._environment(environment), stdin=subprocess.DEVNULL, stdout=said, stderr=err,
             )  # fmt: skip
         self._running.append(Running(process, log, out))
         return self._running[-1]
 
-    def daemon(self) -> Running:
+    def daemon(self, **environment: str) -> Running:
         """Start `run` and wait until it is ready."""
-        started = self.start("run")
+        started = self.start("run", **environment)
         started.wait_for("ready: ")
         return started
 

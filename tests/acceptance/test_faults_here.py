@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sftpd_processor import daemon as module
 from sftpd_processor.clockwatch import ClockWatch
 from sftpd_processor.config.load import load_settings
 from sftpd_processor.daemon import Daemon
+from sftpd_processor.daemon import daemon as module
 from tests.acceptance.support import Desk, event, local, put
 from tests.support import wait_until
 

@@ -12,11 +12,13 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from sftpd_processor.config.http import AdminSettings
+from sftpd_processor.config.settings import SourceSettings
 from sftpd_processor.errors import ProcessorError
 from sftpd_processor.http.admin import AdminListener
 from sftpd_processor.http.metrics import Metrics
 from sftpd_processor.http.readiness import Health
 from sftpd_processor.measures import Measures
+from tests.ledger_samples import settings
 
 Families = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
@@ -35,7 +37,8 @@ class Ahead:
 class FakePoller:
     """A poller as the test says."""
 
-    source_name: str = "webio"
+    settings: SourceSettings = field(default_factory=settings)
+    began: float = field(default_factory=time.monotonic)
     last_good: float | None = None
     up: bool = False
     busy_since: float | None = None
@@ -43,6 +46,10 @@ class FakePoller:
     failure: ProcessorError | None = None
     stopping: bool = False
     ended: bool = False
+
+    @property
+    def source_name(self) -> str:
+        return self.settings.name
 
     def __str__(self) -> str:
         return f"source {self.source_name}"

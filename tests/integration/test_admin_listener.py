@@ -26,7 +26,7 @@ from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.schema import REVISION
 from sftpd_processor.measures import Measures
 from tests.integration.admin_items import FakePoller, admin, read, value
-from tests.ledger_samples import opened, settings, sqlite_url
+from tests.ledger_samples import opened, sqlite_url
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def poller() -> FakePoller:
 @pytest.fixture
 def health(ledger: Ledger, poller: FakePoller) -> Health:
     """Of the one source and the ledger."""
-    return Health(ledger.totals.probe, [settings()], [poller], late_seconds=120)
+    return Health(ledger.totals.probe, lambda: [poller], late_seconds=120)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_part_that_breaks_is_500_in_json(ledger: Ledger, health: Health, monke
 def test_alive_also_while_the_ledger_hangs(ledger: Ledger, poller: FakePoller) -> None:
     """/healthz waits for nothing: neither for a ledger that hangs, nor for those who wait for it."""
     hanging = threading.Event()
-    health = Health(lambda: _hang(hanging), [settings()], [poller], late_seconds=120)
+    health = Health(lambda: _hang(hanging), lambda: [poller], late_seconds=120)
     with admin(health, Metrics(ledger, Measures())) as client:
         answers: list[int] = []
         asking = threading.Thread(target=lambda: answers.append(client.get("/readyz").status_code))

@@ -27,7 +27,7 @@ from tests.ledger_samples import Clock, array, batch, entry, event, opened, reco
 def _metrics(ledger: Ledger, listener: FakeListener | None = None, measures: Measures | None = None) -> Metrics:
     """Those of one source `webio`, and one handler `crm`."""
     return Metrics(
-        ledger, measures or Measures(), pollers=[FakePoller()], deliverers=[FakeDeliverer()], listener=listener
+        ledger, measures or Measures(), pollers=[FakePoller()], deliverers=[FakeDeliverer()], listener=lambda: listener
     )
 
 

@@ -38,8 +38,10 @@ def ahead() -> Ahead:
 def _health(ahead: Ahead, poller: FakePoller | None = None, *loops: WatchedLoop, **source: Any) -> Health:
     """Of one source, polled every 30 s, and a ledger that is well."""
     made: DirectorySourceSettings = settings(**({} if "cron" in source else {"poll_seconds": EVERY}) | source)
+    if poller is not None:
+        poller.settings = made
     pollers = [] if poller is None else [poller]
-    return Health(lambda: None, [made], pollers, loops, late_seconds=LATE, clock=ahead)
+    return Health(lambda: None, lambda: pollers, lambda: loops, late_seconds=LATE, clock=ahead)
 
 
 def _why(health: Health) -> str:
@@ -181,6 +183,31 @@ def test_a_handler_that_hangs_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         (wrong,) = health.wrong()
         assert wrong.part == "handler crm"
         assert wrong.why.startswith("a call of the handler has not come back within 0.1 s")
+
+
+def test_what_fails_is_told_at_once(ahead: Ahead) -> None:
+    """What fails now is told by `failing` before it is late; and nothing of it is a reason to start anew."""
+    poller = FakePoller(last_good=ahead(), failure=SourceUnavailable("source webio: no answer within 15 s"))
+    health = _health(ahead, poller)
+    assert health.wrong() == []
+    assert health.failing() == [Wrong("source webio", "no answer within 15 s")]
+    assert health.stuck() == []
+
+
+def test_what_does_not_get_on_is_a_reason_to_start_anew(ahead: Ahead, loop: _Hanging) -> None:
+    """A poll or a step that stands still, and a thread that has ended, are told by `stuck`; slow and failing ones are
+    not."""
+    poller = FakePoller(last_good=ahead(), busy_since=ahead(), moved_at=ahead())
+    health = _health(ahead, poller, loop)
+    ahead.by = 110
+    assert health.stuck() == []
+    ahead.by = 310
+    assert [wrong.part for wrong in health.stuck()] == ["source webio", "archive"]
+    poller.busy_since = None
+    loop.released.set()
+    wait_until(lambda: health.stuck() == [], what="the end of the step")
+    poller.ended = True
+    assert [wrong.part for wrong in health.stuck()] == ["source webio"]
 
 
 def test_the_listener_is_one_of_the_parts() -> None:

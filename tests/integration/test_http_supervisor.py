@@ -6,13 +6,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from sftpd_processor.config.settings import HttpSettings
 from sftpd_processor.errors import PermanentError
 from sftpd_processor.http import supervisor as module
 from sftpd_processor.http.supervisor import Supervisor
@@ -42,8 +42,7 @@ def supervised(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         def command(listening: int, control: int) -> Sequence[str]:
             return [sys.executable, "-S", "-c", script, str(listening), str(control)]
 
-        settings = HttpSettings.model_validate({"listen": "127.0.0.1:0", "auth": "none"})
-        made.append(Supervisor(settings, command))
+        made.append(Supervisor("127.0.0.1:0", command))
         made[-1].start()
         return made[-1]
 
@@ -81,13 +80,16 @@ def test_a_silent_one_is_killed(
 
 
 def test_a_failing_one_is_started_again_and_again(supervised: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """A process that ends at once is started again, with pauses that grow, and is told of as wrong meanwhile."""
+    """A process that ends at once is started again, with pauses that grow, is told of as wrong meanwhile, and is told
+    in the log once, not at each start."""
     listener = supervised(FAILING)
+    wait_until(lambda: listener.restarts == 1)
+    first = listener._pause
     wait_until(lambda: listener.restarts >= 2)
-    pauses = [float(line.split()[-2]) for line in caplog.messages if "exit code 7" in line]
-    assert pauses == sorted(pauses)
-    assert pauses[1] > pauses[0]
+    wait_until(lambda: listener._pause > first)
     wait_until(lambda: "it is not running" in (listener.wrong() or ""))
+    (said,) = [message for message in caplog.messages if "exit code 7" in message]
+    assert said == "the public listener ended (exit code 7); it is started again in 0.2 s"
 
 
 def test_those_who_call_meanwhile_wait(supervised: Make) -> None:
@@ -102,18 +104,86 @@ def test_a_killed_one(supervised: Make) -> None:
     """After SIGKILL another process answers."""
     listener = supervised(ANSWERING)
     wait_until(listener.snapshot)
-    assert listener._process is not None
-    before = listener._process.pid
+    assert listener._child is not None
+    before = listener._child.process.pid
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: listener.restarts == 1 and listener.snapshot())
-    assert listener._process.pid != before
+    assert listener._child.process.pid != before
+
+
+def _pid(listener: Supervisor) -> int:
+    assert listener._child is not None
+    return listener._child.process.pid
+
+
+def test_another_one_takes_over(supervised: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """The new process answers before the old one is told to end; that counts as no restart and nothing is wrong."""
+    caplog.set_level("INFO")
+    listener = supervised(ANSWERING)
+    wait_until(listener.snapshot)
+    before = _pid(listener)
+    listener.renew()
+    assert _pid(listener) != before
+    assert listener.snapshot()
+    wait_until(lambda: not Path(f"/proc/{before}").exists(), what="the old one to end")
+    assert (listener.wrong(), listener.restarts) == (None, 0)
+    after = _pid(listener)
+    os.kill(after, signal.SIGKILL)
+    wait_until(lambda: listener.restarts == 1 and listener.snapshot(), what="the new one to be watched, too")
+
+
+def test_one_that_cannot_take_over(supervised: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the new process ends or stays silent, the old one goes on, the new one is gone, and that is said."""
+    listener = supervised(ANSWERING)
+    wait_until(listener.snapshot)
+    before, command = _pid(listener), listener._command
+    monkeypatch.setattr(module, "_TAKE_OVER", 0.5)
+    for script in (FAILING, SILENT):
+        listener._command = lambda *_, script=script: [sys.executable, "-S", "-c", script]
+        with pytest.raises(PermanentError, match="does not start with the new settings; the one before goes on"):
+            listener.renew()
+        assert _pid(listener) == before
+        assert listener.snapshot()
+    listener._command = lambda *_: ["/nowhere"]
+    with pytest.raises(PermanentError, match="cannot be started: No such file"):
+        listener.renew()
+    listener._command = command
+    listener.renew()
+    assert _pid(listener) != before
+
+
+def test_a_stop_while_another_one_takes_over(supervised: Make) -> None:
+    """A stop does not wait for a process that has not begun to answer, and leaves none behind."""
+    listener = supervised(ANSWERING)
+    wait_until(listener.snapshot)
+    before, failed = _children(), list[Exception]()
+    listener._command = lambda *_: [sys.executable, "-S", "-c", SILENT]
+
+    def renew() -> None:
+        try:
+            listener.renew()
+        except PermanentError as error:
+            failed.append(error)
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    wait_until(lambda: len(_children()) > len(before), what="the other process")
+    listener.stop(5)
+    renewing.join(5)
+    assert failed
+    assert len(_children()) < len(before)
+
+
+def _children() -> list[str]:
+    tasks = Path("/proc/self/task").iterdir()
+    return [pid for task in tasks for pid in (task / "children").read_text().split()]
 
 
 def test_a_stubborn_one_is_killed_at_the_end(supervised: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A process that does not heed SIGTERM is killed when the time is up, and none is started after that."""
     listener = supervised(DEAF)
-    process = listener._process
-    assert process is not None
+    assert listener._child is not None
+    process = listener._child.process
     wait_until(lambda: _ignores_term(Path(f"/proc/{process.pid}/status")))
     listener.stop(0.3)
     assert process.returncode == -signal.SIGKILL
@@ -125,8 +195,7 @@ def test_the_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another program listens already, the start is refused with what to do, and no process is left."""
     monkeypatch.setattr("sftpd_processor.http.server._TAKEN_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as other:
-        settings = HttpSettings.model_validate({"listen": f"127.0.0.1:{other.getsockname()[1]}", "auth": "none"})
-        taken = Supervisor(settings, lambda *_: ["false"])
+        taken = Supervisor(f"127.0.0.1:{other.getsockname()[1]}", lambda *_: ["false"])
         with pytest.raises(PermanentError, match="in use"):
             taken.start()
         taken.stop(0.1)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,7 +20,7 @@ from sftpd_processor.http.readiness import Health
 from sftpd_processor.ledger.records import Settlement
 from sftpd_processor.measures import MEASURES, PREFIX, Measures
 from tests.integration.admin_items import FakeDeliverer, FakeListener, FakePoller, admin
-from tests.ledger_samples import array, event, opened, record, settings, settled, sqlite_url
+from tests.ledger_samples import array, event, opened, record, settled, sqlite_url
 
 PAGE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
 SAMPLES = [
@@ -37,8 +38,9 @@ def answers(tmp_path: Path) -> Iterator[dict[str, list[str]]]:
         failed = [Settlement(dead, "dead", 1, 0, "", failed=True), Settlement(again, "pending", 1, 9, "", failed=True)]
         ledger.deliveries.settle("crm", [settled(done), *failed])
         poller, crm = FakePoller(last_good=time.monotonic(), up=True), FakeDeliverer()
-        metrics = Metrics(ledger, Measures(), pollers=[poller], deliverers=[crm], listener=FakeListener())
-        health = Health(ledger.totals.probe, [settings()], [poller], [crm], late_seconds=120)
+        parts: dict[str, Any] = {"pollers": [poller], "deliverers": [crm], "listener": FakeListener}
+        metrics = Metrics(ledger, Measures(), **parts, alerts=lambda: {("operators", "source"): 1})
+        health = Health(ledger.totals.probe, lambda: [poller], lambda: [crm], late_seconds=120)
         with admin(health, metrics) as client:
             well = _answered(client)
             poller.last_good, poller.up = time.monotonic() - 310, False

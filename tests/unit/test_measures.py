@@ -70,7 +70,7 @@ def test_polls_and_lags_are_noted(tmp_path: Path) -> None:
     its last good poll was, and whether the last one was good."""
     measures, site = Measures(), Site(tmp_path)
     intake = Intake(site.source, settings(), site.ledger, wanting, lambda _: None, measures=measures)
-    poller = Poller(site.source, intake, 1, 1, measures=measures)
+    poller = Poller(site.source, intake, settings(), measures=measures)
     site.source.fail("look", SourceUnavailable("source webio: no answer"))
     with closing(site.ledger):
         with pytest.raises(SourceUnavailable):
