@@ -4,7 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench clean
+BUILD ?= build
+DIST ?= dist
+BUILDER := $(BUILD)/venv/.ready
+DESTDIR ?=
+PREFIX ?= /opt/sftpd-processor
+PACKAGES ?=
+
+.PHONY: demo test check format bench dist install uninstall clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,5 +41,30 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/drain.py $(ARGS)
 
+# A wheel and a source archive, in $(DIST).
+dist: $(BUILDER)
+	rm -rf $(DIST)
+	$(BUILD)/venv/bin/hatchling build --directory $(abspath $(DIST))
+
+$(BUILDER): constraints.txt
+	@$(PYTHON) -c "import sftpd_processor.installation"
+	$(PYTHON) -m venv $(BUILD)/venv
+	$(BUILD)/venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt hatchling
+	touch $@
+
+# As root: the program into a virtual environment of its own under $(PREFIX), and its systemd service. What runs is not
+# disturbed. `make install PACKAGES="psycopg[binary]"` adds packages, DESTDIR=… stages it all, OPTIONS=--restart restarts.
+install: dist
+	$(PYTHON) -m sftpd_processor.installation --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --python "$(PYTHON)" \
+		--constraint constraints.txt --packages "$(PACKAGES)" $(OPTIONS) $(DIST)/*.whl
+
+# The configuration, secrets and state stay.
+uninstall: PROGRAM = $(shell readlink -f "$(DESTDIR)$(PREFIX)/bin/sftpd-processor")
+uninstall:
+	@test -e "$(PROGRAM)" || { echo "nothing is installed in $(DESTDIR)$(PREFIX)" >&2; exit 1; }
+	"$(dir $(PROGRAM))python" -I -m sftpd_processor.cli.main service uninstall --root "$(DESTDIR)/" --prefix "$(PREFIX)"
+	rm -rf "$(DESTDIR)$(PREFIX)/versions"
+	rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(PREFIX)"
+
 clean:
-	rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BUILD) $(DIST) .demo .mypy_cache .ruff_cache .hypothesis

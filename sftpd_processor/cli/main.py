@@ -12,15 +12,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from sftpd_processor.cli import (
+    alerts,
     certify,
     check,
     demo,
     doctor,
     exit_codes,
+    init,
     once,
     retry,
     run,
     serve,
+    service,
     simulate,
     status,
     token,
@@ -80,12 +83,14 @@ def _show_version(wanted: bool) -> None:
 
 
 VERBS = (
-    run.run, serve.serve, once.once, check.check, doctor.doctor, status.status, why.why, retry.retry, simulate.simulate,
-    certify.certify, demo.demo,
+    init.init, run.run, serve.serve, once.once, check.check, doctor.doctor, status.status, why.why, retry.retry,
+    simulate.simulate, certify.certify, demo.demo,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)
 app.add_typer(token.app)
+app.add_typer(alerts.app)
+app.add_typer(service.app)
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ class Place:
 
     folder: Path
     environment: Mapping[str, str]
+    name: str = ""
+    """Of the configuration's file, without its ending; the folder of this name may hold its secrets."""
 
     @classmethod
     def of(cls, info: ValidationInfo) -> Place:

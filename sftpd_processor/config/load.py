@@ -60,7 +60,7 @@ def load_settings(path: Path) -> Settings:
     origins, misplaced = overlay(data, os.environ)
     problems += misplaced
     try:
-        settings = Settings.model_validate(data, context=Place(path.parent, os.environ))
+        settings = Settings.model_validate(data, context=Place(path.parent, os.environ, path.stem))
     except ValidationError as error:
         problems += problems_of(error, origins)
     if problems:

@@ -1,8 +1,9 @@
 """Secrets: written in the configuration as text, or as a reference to where they are kept.
 
 The forms are `"text"`, `{ env = "NAME" }`, `{ file = "/path" }` and `{ credential = "name" }` (a file in
-$CREDENTIALS_DIRECTORY, as systemd sets it). All are resolved when the settings are loaded, and live on as
-`SecretStr`, which shows itself only as asterisks. No error text holds a secret's value.
+$CREDENTIALS_DIRECTORY, as systemd sets it; for a command by hand the one that systemd would read, beside the
+configuration). All are resolved when the settings are loaded, and live on as `SecretStr`, which shows itself only as
+asterisks. No error text holds a secret's value.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +78,7 @@ def _look_up(value: object, place: Place, *, private: bool) -> str:
     if form == "env":
         return _from_environment(name, place)
     if form == "credential":
-        return _from_file(_credential(name, place))
+        return _from_credential(name, place)
     return _from_file(place.folder / name, private=private)
 
 
@@ -89,16 +91,30 @@ def _from_environment(name: str, place: Place) -> str:
     return text
 
 
+def _from_credential(name: str, place: Place) -> str:
+    path = _credential(name, place)
+    with suppress(OSError):
+        if path.read_bytes() == b"\n":  # what our units hand over where there is no such file
+            raise ValueError(
+                f"the credential {name!r} is empty; put it into the file that LoadCredential= of the unit names, and"
+                " restart"
+            )
+    return _from_file(path)
+
+
 def _credential(name: str, place: Place) -> Path:
-    folder = place.environment.get("CREDENTIALS_DIRECTORY")
     if "/" in name or name in {"", ".", ".."}:
         raise ValueError(f"the credential {name!r} must be a plain name, without a folder")
-    if not folder:
-        raise ValueError(
-            f"the credential {name!r} comes from systemd (LoadCredential=), but $CREDENTIALS_DIRECTORY"
-            " is not set; to try by hand, set it to the folder which holds that file"
-        )
-    return Path(folder) / name
+    if folder := place.environment.get("CREDENTIALS_DIRECTORY"):
+        return Path(folder) / name
+    here = [place.folder / place.name / name, place.folder / name]
+    for path in here:
+        if path.exists():
+            return path
+    raise ValueError(
+        f"the credential {name!r} is handed over by systemd (LoadCredential=); by hand it is looked for in"
+        f" {place.folder}, and is not there"
+    )
 
 
 def _from_file(path: Path, *, private: bool = False) -> str:

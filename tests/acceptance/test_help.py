@@ -13,11 +13,12 @@ from tests.acceptance.support import Desk, event, local
 from tests.support import ServedFolder
 
 VERBS = (
-    "run", "serve", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo", "token",
+    "init", "run", "serve", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo", "token",
+    "alerts", "service",
 )  # fmt: skip
 HEAVY = (
     "paramiko", "sqlalchemy", "pydantic", "httpx2", "apscheduler", "watchdog", "asyncssh", "rich.progress", "uvicorn",
-    "starlette", "jwt", "prometheus_client", "uvloop",
+    "starlette", "jwt", "prometheus_client", "uvloop", "apprise",
 )  # fmt: skip
 
 

@@ -60,6 +60,15 @@ def test_secret_from_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert password_of(load_settings(path)) == SECRET
 
 
+@pytest.mark.parametrize("folder", ["", "acme"])
+def test_a_credential_by_hand(tmp_path: Path, folder: str) -> None:
+    """Without systemd it is the file beside the configuration, or in the folder of the configuration's name."""
+    (tmp_path / folder).mkdir(exist_ok=True)
+    secret_file(tmp_path / folder, "sftp-password", SECRET + "\n")
+    path = write(tmp_path, sftp(password='{ credential = "sftp-password" }'))
+    assert password_of(load_settings(path.rename(tmp_path / "acme.toml"))) == SECRET
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -71,7 +80,7 @@ def test_secret_from_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ('{ file = "empty" }', "is empty"),
         ('{ file = "binary" }', "not UTF-8"),
         ('{ file = "large" }', "too large"),
-        ('{ credential = "x" }', "$CREDENTIALS_DIRECTORY is not set"),
+        ('{ credential = "x" }', "is looked for in "),
         ('{ credential = "../x" }', "plain name"),
         ('{ vault = "x" }', "{ credential ="),
         ('{ env = "A", file = "B" }', "{ credential ="),

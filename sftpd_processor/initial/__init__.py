@@ -1,0 +1,1 @@
+"""The first configuration: what `sftpd-processor init` finds out about a server, and what it writes."""
