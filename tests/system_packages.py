@@ -1,4 +1,6 @@
-"""What the tests need from the system: OpenSSH's sshd, PostgreSQL, Chromium and curl. Run by `make test` before pytest.
+"""What the tests need from the system: OpenSSH's sshd, PostgreSQL, Chromium, curl, systemd and a Python for services.
+
+Run by `make test` before pytest.
 
 As root on a machine with apt-get they are installed, without starting any service. Otherwise a note says
 which tests will be skipped. With `CI` set, anything still missing is an error: a real service may not be
@@ -16,8 +18,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from sftpd_processor.installation.interpreter import unsuitable
 from sftpd_processor.testing.servers import find_sshd
 
+SYSTEMD = Path("/lib/systemd/systemd")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -46,6 +50,10 @@ def missing_packages() -> dict[str, str]:
         missing["chromium"] = "tests in a real browser"
     if shutil.which("curl") is None:
         missing["curl"] = "tests of commands on the pages"
+    if not SYSTEMD.exists():
+        missing["systemd"] = "tests under a real systemd"
+    if all(unsuitable(python) for python in ("python3", "/usr/bin/python3")):
+        missing["python3-venv"] = "tests of the installed service"
     return missing
 
 
