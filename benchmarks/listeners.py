@@ -63,13 +63,20 @@ def headers() -> dict[str, str]:
     return {"x-webio-token": mint("42", "benchmark", SECRET), "content-type": "application/json"}
 
 
-def place(folder: Path, *, journal: bool, server: ThrowAwayServer | None = None, remote: Path | None = None) -> Place:
+def place(
+    folder: Path,
+    *,
+    journal: bool,
+    server: ThrowAwayServer | None = None,
+    remote: Path | None = None,
+    after: str = "delete",
+) -> Place:
     """Configure a listener in a new folder; with a `jsonl` handler, and a folder on a server, when asked."""
     folder.mkdir()
     made = Place(folder, free_port())
     tables: dict[str, Any] = {
         "state": {"dir": str(folder / "state")},
-        "sources": [_source(folder) if server is None else _remote(server, remote)],
+        "sources": [_source(folder) if server is None else _remote(server, remote, after)],
         "http": {"listen": f"127.0.0.1:{made.port}", "token_secrets": [SECRET]},
         "values": [{"name": "v", "use": "static", "options": {"customers": {CUSTOMER: {"balance": "12.50"}}}}],
     }
@@ -85,11 +92,11 @@ def _source(folder: Path) -> dict[str, Any]:
     return {"name": "local", "type": "directory", "folder": str(folder / "in")}
 
 
-def _remote(server: ThrowAwayServer, remote: Path | None) -> dict[str, Any]:
+def _remote(server: ThrowAwayServer, remote: Path | None, after: str) -> dict[str, Any]:
     return {
         "name": "bench", "type": "sftp", "host": server.host, "port": server.port, "username": server.username,
         "private_key": {"file": str(server.client_key_path)}, "host_keys": [server.host_key_fingerprint],
-        "folder": str(remote), "after": "delete",
+        "folder": str(remote), "after": after,
     }  # fmt: skip
 
 

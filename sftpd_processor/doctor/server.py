@@ -11,14 +11,13 @@ import struct
 import time
 from collections.abc import Generator, Iterator
 
-import paramiko
-
 from sftpd_processor.config.settings import SftpSourceSettings
 from sftpd_processor.doctor.findings import OpenFiles, SshFacts
 from sftpd_processor.doctor.place import Refused
 from sftpd_processor.errors import SourceUnavailable
 from sftpd_processor.sources import sftp_wire as wire
 from sftpd_processor.sources.base import BATCH, Entry
+from sftpd_processor.sources.lean import paramiko
 from sftpd_processor.sources.sftp_pipeline import Pipeline
 from sftpd_processor.sources.sftp_wire import SftpStatus
 from sftpd_processor.sources.ssh import fingerprint, located, login, sftp_channel

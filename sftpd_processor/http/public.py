@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 from starlette.routing import Route, Router
@@ -13,8 +13,10 @@ from sftpd_processor.errors import ProcessorError, TransientError
 from sftpd_processor.http.gate import ROUTE
 from sftpd_processor.http.posts import Overloaded, Posts
 from sftpd_processor.http.question import BadQuestion, read_question
-from sftpd_processor.pipeline.live import Posted
 from sftpd_processor.values.asking import Answer, Asker
+
+if TYPE_CHECKING:  # it would load the ledger, which the first post does
+    from sftpd_processor.pipeline.live import Posted
 
 _HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _LATER = (b"retry-after", b"5")

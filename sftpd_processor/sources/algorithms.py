@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
-import paramiko
+from sftpd_processor.sources.lean import paramiko
 
 Names: TypeAlias = tuple[str, ...]
 

@@ -7,11 +7,10 @@ import logging
 import posixpath
 from collections.abc import Iterator, Sequence
 
-import paramiko
-
 from sftpd_processor.config.settings import SftpSourceSettings
 from sftpd_processor.errors import SourceRefused, SourceUnavailable
 from sftpd_processor.sources.base import BATCH, Entry, Miss, Move, Moved, Removed
+from sftpd_processor.sources.lean import paramiko
 from sftpd_processor.sources.sftp_memory import STILL_THERE, Ghosts, Laggards, Refusals
 from sftpd_processor.sources.sftp_pipeline import TOO_SLOW, OutOfTime, Pipeline
 from sftpd_processor.sources.sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpStatus
@@ -60,7 +59,8 @@ class SftpSource:
         if self._late is not None and not self._came:
             raise SourceUnavailable(located(self._settings, f"no file was handed out in time: {self._late}"))
         if said := self._refusals.news():
-            logger.warning("source %s: %s; they wait, and are asked for again at later polls", self.name, said)
+            text, fields = "source %s: %s; they wait, and are asked for again at later polls", {"source": self.name}
+            logger.warning(text, self.name, said, extra=fields)
 
     def fetch(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes | Miss]]:
         """Read whole files.

@@ -158,7 +158,7 @@ class Listener:
 
     def stop(self) -> None:
         """End it as the daemon does."""
-        self.server.should_exit = True
+        self.server.stop()
 
     def ended(self) -> bool:
         self._thread.join(0.01)

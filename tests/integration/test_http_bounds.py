@@ -293,7 +293,7 @@ def test_the_server_leaves_signals_alone() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with bind("127.0.0.1:0") as listener:
         server = make_server(_nothing, LIMITS)
-        server.should_exit = True
+        server.stop()
         run(server, [listener])
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 

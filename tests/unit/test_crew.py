@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -105,6 +106,22 @@ def gathered(crew: Crew, count: int) -> list[Result]:
 
 def states(results: list[Result]) -> dict[int, str | None]:
     return {claim.id: outcome.state if outcome else None for claim, outcome in results}
+
+
+class Chunk(list[Claim]):
+    """One that can be told to be gone."""
+
+
+def test_a_thread_that_waits_holds_no_claims(room: Room) -> None:
+    """When a chunk is done its claims are let go of, with the bodies of their events, while the thread waits."""
+    crew = room.crew(lambda _: DONE)
+    given = Chunk(chunk(1, 2))
+    still_there = weakref.ref(given)
+    crew.give([given])
+    del given
+    gathered(crew, 2)
+    wait_until(lambda: still_there() is None, what="the chunk to be forgotten")
+    assert threads()
 
 
 def test_a_chunk_is_done_in_its_order(room: Room) -> None:
