@@ -24,6 +24,7 @@ PIPELINED = 32
 UNREAD = "unread"
 """The route, in measures, of requests that reached none."""
 
+_PASSED_OVER = 65_536  # bytes of a body that nobody asked for, and that are read all the same
 _TURNED_AWAY = 64  # connections above the limit that get an answer; those beyond are just closed
 _LINGER_SECONDS = 1.0  # in which a peer may read why it was refused, and what it still sends is thrown away
 _LAST_CALL_SECONDS = 0.25  # in which a request already on its way is still taken when the server ends
@@ -272,12 +273,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refused:
             self._say_refused()
-        elif self._receiving:
+        elif self._receiving and not self._nearly_received():
             self._linger()  # its body need not be looked at; after `Expect`, nobody can tell whether it comes at all
         else:
             self._rest()
         if not self.pipeline:
             self.flow.resume_reading()
+
+    def _nearly_received(self) -> bool:
+        """Whether so little is to come that the connection is kept: the peer may send its next request already."""
+        left = self._length - self._body_bytes
+        return not self._chunked and not self.expect_100_continue and left <= _PASSED_OVER
 
     def _rest(self) -> None:
         """Nothing is overdue while the app works; then the next request is, in a while."""

@@ -300,3 +300,22 @@ def test_the_server_leaves_signals_alone() -> None:
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     raise AssertionError
+
+
+def test_a_body_that_nobody_asked_for_is_passed_over(listener: Listener) -> None:
+    """A request that is answered before its short body has come costs the peer nothing: its next one is answered on
+    the same connection."""
+    with listener.wire() as wire:
+        for _ in range(3):
+            head = request("/early", "Content-Length: 5", method="POST")
+            assert wire.send(head).answer().status == 200
+            wire.send(b"12345")
+        assert wire.send(request()).answer().status == 200
+
+
+def test_a_body_that_nobody_asked_for_and_that_does_not_come(listener: Listener) -> None:
+    """After the time for a request the connection ends, without another answer to the one that was answered."""
+    with listener.wire() as wire:
+        assert wire.send(request("/early", "Content-Length: 5", method="POST") + b"123").answer().status == 200
+        assert wire.ended()
+    listener.neighbour()
