@@ -39,6 +39,8 @@ class Schedule:
         """Count anew from now: the next times were computed with the old clock. What was passed over is made up for."""
         for settings in self._settings.values():
             job = self._scheduler.get_job(settings.name)
+            if job.next_run_time is None:
+                continue  # a crontab line that never fits, such as one for 30 February
             if job.next_run_time <= datetime.now(UTC):
                 job.func()
             job.reschedule(_trigger(settings))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
@@ -71,20 +73,12 @@ class JsonlHandler:
 
     def _append(self, lines: bytes) -> None:
         fd = self._current()
-        size = os.fstat(fd).st_size
         try:
-            _write_all(fd, lines)
-            os.fsync(fd)
+            with _alone(fd):
+                _write_whole(fd, lines)
         except OSError:
-            self._take_back(fd, size)
-            raise
-
-    def _take_back(self, fd: int, size: int) -> None:
-        """Remove the torn tail. When even that fails, the next opening starts on a fresh line."""
-        try:
-            os.ftruncate(fd, size)
-        finally:
             self._forget()
+            raise
 
     def _current(self) -> int:
         """The open file, opened again when what lies at the path is another one (log rotation)."""
@@ -93,7 +87,8 @@ class JsonlHandler:
         if self._fd is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
-            _end_last_line(self._fd)
+            with _alone(self._fd):
+                _end_last_line(self._fd)
             _sync_folder(self._path.parent)
         return self._fd
 
@@ -117,6 +112,27 @@ def line(item: Item) -> bytes:
         f'"received_at": "{delivery.received_at.isoformat()}", "attempt": {delivery.attempt}}}'
     )
     return b'{"event": %b, "delivery": %b}\n' % (body.removeprefix(_BOM).strip(), meta.encode("ascii"))
+
+
+@contextlib.contextmanager
+def _alone(fd: int) -> Iterator[None]:
+    """Two handlers have one file open while a reload goes on: neither is to see the other's line half-written."""
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    """Write and sync, or take the torn tail back. When even that fails, the next opening starts on a fresh line."""
+    size = os.fstat(fd).st_size
+    try:
+        _write_all(fd, data)
+        os.fsync(fd)
+    except OSError:
+        os.ftruncate(fd, size)
+        raise
 
 
 def _write_all(fd: int, data: bytes) -> None:

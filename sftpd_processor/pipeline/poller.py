@@ -52,8 +52,8 @@ class Poller(Loop):
 
     @property
     def moved_at(self) -> float:
-        """When its poll last got on with files (`time.monotonic`)."""
-        return self.intake.moved_at
+        """When its poll last got on, be it with part of a file (`time.monotonic`)."""
+        return max(self.intake.moved_at, self._source.moved_at)
 
     def step(self) -> float | None:
         """Poll once; then wait to be woken, but no longer than files need to settle."""

@@ -72,6 +72,10 @@ class Source(Protocol):
     def name(self) -> str:
         """The name given in the configuration."""
 
+    @property
+    def moved_at(self) -> float:
+        """When a verb last got on, be it with part of a file (`time.monotonic`); any thread may ask. 0.0: never."""
+
     def look(self) -> Iterator[list[Entry]]:
         """List the folder afresh, in batches, without `.` and `..`; never holds the whole folder."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sftpd_processor.config.settings import DirectorySourceSettings
 from sftpd_processor.errors import SourceRefused
@@ -24,6 +26,8 @@ from sftpd_processor.sources.base import (
     variant,
 )
 
+Each = TypeVar("Each")
+
 
 class DirectorySource:
     """See `Source`."""
@@ -32,6 +36,8 @@ class DirectorySource:
         self._settings = settings
         self._folder = settings.folder
         self._target = settings.folder / settings.move_to
+        self.moved_at = 0.0
+        """When it last began with a file (`time.monotonic`); 0.0 before the first."""
 
     @property
     def name(self) -> str:
@@ -42,7 +48,7 @@ class DirectorySource:
         """List the folder afresh."""
         try:
             with os.scandir(self._folder) as found:
-                entries = (entry for item in found if (entry := _entry(item)) is not None)
+                entries = (entry for item in self._one_by_one(found) if (entry := _entry(item)) is not None)
                 while batch := list(itertools.islice(entries, BATCH)):
                     yield batch
         except OSError as error:
@@ -52,11 +58,11 @@ class DirectorySource:
 
     def fetch(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes | Miss]]:
         """Read whole files."""
-        return [(entry, _read(self._folder / entry.name, entry)) for entry in entries]
+        return [(entry, _read(self._folder / entry.name, entry)) for entry in self._one_by_one(entries)]
 
     def remove(self, entries: Sequence[Entry]) -> list[tuple[Entry, Removed | Miss]]:
         """Delete files."""
-        return [(entry, self._remove(entry)) for entry in entries]
+        return [(entry, self._remove(entry)) for entry in self._one_by_one(entries)]
 
     def move(self, moves: Sequence[Move]) -> list[tuple[Entry, Moved | Miss]]:
         """Move files to `move_to`, which must be on the same file system."""
@@ -65,10 +71,15 @@ class DirectorySource:
         except OSError as error:
             refused = Miss("refused", f"the folder {self._target} cannot be made: {error.strerror}")
             return [(move.entry, refused) for move in moves]
-        return [(move.entry, self._move(move)) for move in moves]
+        return [(move.entry, self._move(move)) for move in self._one_by_one(moves)]
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _one_by_one(self, files: Iterable[Each]) -> Iterator[Each]:
+        for file in files:
+            self.moved_at = time.monotonic()
+            yield file
 
     def _remove(self, entry: Entry) -> Removed | Miss:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import posixpath
+import time
 from collections.abc import Iterator, Sequence
 
 from sftpd_processor.config.settings import SftpSourceSettings
@@ -36,6 +37,8 @@ class SftpSource:
         self._laggards = Laggards()
         self._ghosts = Ghosts()
         self._refusals = Refusals()
+        self.moved_at = 0.0
+        """When the server last answered (`time.monotonic`); 0.0 before it first did."""
 
     @property
     def name(self) -> str:
@@ -184,11 +187,15 @@ class SftpSource:
                     sftp_channel(self._client, self._settings),
                     in_flight=self._settings.in_flight,
                     timeout=self._settings.operation_timeout_seconds,
+                    answered=self._moved,
                 )
             except BaseException:
                 self._drop()
                 raise
         return self._pipeline
+
+    def _moved(self) -> None:
+        self.moved_at = time.monotonic()
 
     def _unlistable(self, status: SftpStatus) -> str:
         folder = self._settings.folder

@@ -68,9 +68,13 @@ class Channel(Protocol):
 class Pipeline:
     """One SFTP session. Used by one thread at a time; of no more use once it raised `SourceUnavailable`."""
 
-    def __init__(self, channel: Channel, *, in_flight: int, timeout: float) -> None:
-        """`in_flight`: the most files under way at once; `timeout`: seconds to wait for an answer."""
+    def __init__(
+        self, channel: Channel, *, in_flight: int, timeout: float, answered: Callable[[], None] = lambda: None
+    ) -> None:
+        """`in_flight`: the most files under way at once; `timeout`: seconds to wait for an answer; `answered` is
+        called whenever some came."""
         self._channel = channel
+        self._answered = answered
         self._timeout = timeout
         self._limit = math.inf
         self._window: float = min(_FIRST_WINDOW, in_flight)
@@ -192,6 +196,7 @@ class Pipeline:
                 self._receive(deadline)
         except struct.error:
             raise wire.garbage("a message shorter than it says") from None
+        self._answered()
 
     def close(self) -> None:
         """Wait a moment until the server has closed every file; hanging up earlier would leave that to it."""

@@ -46,6 +46,7 @@ class MemorySource:
         self.calls: list[tuple[Verb, list[str]]] = []
         """Every call of a verb but `look`, with the names it was given."""
         self.closed = 0
+        self.moved_at = 0.0
         self._batch = batch
         self._seconds = count(_BEGINNING)
         self._failures: defaultdict[Verb, deque[tuple[int, Exception]]] = defaultdict(deque)

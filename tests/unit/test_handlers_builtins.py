@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,44 @@ def test_jsonl_writes_whole_lines_from_many_threads(tmp_path: Path) -> None:
         thread.join(30)
     keys = [each["delivery"]["key"] for each in lines(tmp_path / "out/events.jsonl")]
     assert sorted(keys) == sorted(f"key-{number}" for number in range(800))
+
+
+def halfway(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object], error: OSError | None) -> threading.Thread:
+    """Act in another thread once half of the next write is done; the write then goes on, or fails with `error`."""
+    real, other = os.write, threading.Thread(target=action)
+
+    def write(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", fails if error else real)
+        written = real(fd, data[: len(data) // 2])
+        other.start()
+        other.join(0.2)  # ends by then, unless it waits for its turn
+        return written
+
+    def fails(_fd: int, _data: bytes) -> int:
+        monkeypatch.setattr(os, "write", real)
+        raise error or OSError
+
+    monkeypatch.setattr(os, "write", write)
+    return other
+
+
+def test_jsonl_opened_beside_the_old_one_breaks_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that a reload opens while the old one is in the middle of a line leaves that line whole."""
+    old = jsonl(tmp_path)
+    opening = halfway(monkeypatch, lambda: jsonl(tmp_path).close(), None)
+    assert old.handle([item(1)]) == [DONE]
+    opening.join(10)
+    assert [each["delivery"]["key"] for each in lines(tmp_path / "out/events.jsonl")] == ["key-1"]
+
+
+def test_jsonl_takes_back_only_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the handler beside it wrote meanwhile stays when a batch that did not fit is taken back."""
+    old, new = jsonl(tmp_path), jsonl(tmp_path)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    writing = halfway(monkeypatch, lambda: new.handle([item(2)]), full)
+    assert old.handle([item(1)])[0].state == "retry"
+    writing.join(10)
+    assert [each["delivery"]["key"] for each in lines(tmp_path / "out/events.jsonl")] == ["key-2"]
 
 
 def test_jsonl_that_cannot_write_is_a_configuration_error(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from sftpd_processor.errors import SourceRefused, SourceUnavailable
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.pipeline.intake import Intake
 from sftpd_processor.pipeline.poller import Poller
-from sftpd_processor.sources.base import Entry
+from sftpd_processor.sources import directory
+from sftpd_processor.sources.base import Entry, Miss
 from sftpd_processor.sources.directory import DirectorySource
 from tests.support import wait_until
 
@@ -92,6 +93,23 @@ def test_it_polls_at_once_and_when_woken(room: Room, caplog: pytest.LogCaptureFi
     wait_until(lambda: not list(room.folder.iterdir()), what="the second file to be taken")
     assert room.poller.intake.tally.recorded == 2
     assert room.poller.source_name == "local"
+
+
+def test_each_file_counts_as_getting_on(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within one batch the poll gets on with every file; at its end, with what intake did last."""
+    seen: list[float] = []
+    read = directory._read
+
+    def noting(path: Path, entry: Entry) -> bytes | Miss:
+        seen.append(room.poller.moved_at)
+        return read(path, entry)
+
+    monkeypatch.setattr(directory, "_read", noting)
+    for number in range(3):
+        room.put(f"{number}.json", number)
+    room.poller.step()
+    assert len(seen) == 3
+    assert 0 < seen[0] < seen[1] < seen[2] < room.poller.moved_at == room.poller.intake.moved_at
 
 
 def test_a_poll_is_one_line_with_its_counts(room: Room, caplog: pytest.LogCaptureFixture) -> None:

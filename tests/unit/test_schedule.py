@@ -107,6 +107,17 @@ def test_a_clock_set_back_does_not_hold_up_polls(schedule: Schedule, wall: type[
     wait_until(lambda: len(calls) >= before + 3, what="three calls after the jump")
 
 
+def test_a_crontab_line_that_never_fits_survives_a_set_clock(schedule: Schedule, wall: type[Wall]) -> None:
+    """On 30 February no poll is due, before the jump and after it; the sources beside it are made up for."""
+    polls: list[str] = []
+    schedule.add(source("never", cron="0 0 30 2 *"), lambda: polls.append("never"))
+    schedule.add(source("hourly", poll_seconds=3600), lambda: polls.append("hourly"))
+    schedule.start()
+    wall.ahead = timedelta(hours=3)
+    schedule.clock_was_set()
+    assert polls == ["hourly"]
+
+
 def test_a_clock_set_forward_skips_no_poll(schedule: Schedule, wall: type[Wall]) -> None:
     """What fell into the hours passed over is made up for once and at once; the next time is one interval later."""
     polls: dict[str, list[int]] = {"hourly": [], "daily": [], "yearly": []}
