@@ -1,9 +1,15 @@
-"""Addresses to which alerts go, as the library apprise understands them; and those that are not taken."""
+"""Addresses to which alerts go, as the library apprise understands them; and those that are not taken.
+
+As a process, `python -m sftpd_processor.alerts.addresses`: on standard input a JSON list of addresses, on standard
+output one that says of each what is wrong with it; null: nothing.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,8 +20,6 @@ _HERE = frozenset({"blink1", "dbus", "gio", "glib", "gnome", "kde", "macosx", "q
 """Services of apprise that end on this machine, where nobody sees them, or act upon its desktop."""
 _FILES = frozenset({"attach", "keyfile", "pgpkey", "subfile", "template"})
 """Parameters by which apprise reads, writes or sends files of this machine, when they name a path."""
-_ANSWER = 15.0
-"""Seconds that a service may take for its answer; four, if apprise had its way."""
 _SCHEME = re.compile(r"[a-z0-9]+")
 
 
@@ -44,9 +48,19 @@ def service(url: str, seconds: float) -> NotifyBase:
     made = Apprise.instantiate(url, asset=asset)
     if made is None:
         raise ValueError("lacks something that its service needs; see docs/alerts.md for whole ones")
-    # A service that took a message, and was slow to say so, would get it again.
-    made.socket_read_timeout = max(made.socket_read_timeout, _ANSWER)
+    # Four seconds, if apprise had its way: a service that took a message, and was slow to say so, would get it again.
+    # One more than all of it may take, so that it is told as too slow, and not as away.
+    made.socket_read_timeout = seconds + 1
     return made
+
+
+def wrong(url: str) -> str | None:
+    """What is wrong with that address, without any part of it; None when nothing is."""
+    try:
+        service(url, 1)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _quiet() -> None:
@@ -64,3 +78,7 @@ def _paths(url: str) -> set[str]:
     except ValueError:
         return set()
     return {name.lower() for name, value in parse_qsl(query) if "/" in value}
+
+
+if __name__ == "__main__":
+    json.dump([wrong(url) for url in json.load(sys.stdin)], sys.stdout)

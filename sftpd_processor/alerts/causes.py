@@ -60,7 +60,7 @@ _OVER = {
     "expiry": "{} no longer expires soon",
     "ledger": "the ledger works again",
 }
-_TODO = {
+_ADVICE = {
     "source": "Its files wait on the server, and nothing is lost. It is tried again by itself; what to do about each"
     " message is in docs/operations.md, The server.",
     "host_key": "Nothing was sent, no password either. Ask the owner of the server before you change anything:"
@@ -73,7 +73,8 @@ _TODO = {
     " attempt.",
     "silence": "See whether Webio still sends them: its hook, its export, the folder on the server.",
     "disk": "Make room. When it is full nothing more is taken; nothing is lost, and it goes on by itself.",
-    "expiry": "Put a new one in its place, then `systemctl reload sftpd-processor`.",
+    "expiry": "Put a new one in its place, then reload the service; restart it if it is a credential of systemd. Until"
+    " then the old one is in use.",
     "ledger": "Look at the disk or the database under it. Nothing is taken meanwhile, and nothing is lost:"
     " docs/operations.md, This machine.",
 }
@@ -91,4 +92,4 @@ def ending(key: Key) -> str:
 
 def advice(key: Key) -> str:
     """What the person who is told should do."""
-    return _TODO[key.kind].format(key.subject)
+    return _ADVICE[key.kind].format(key.subject)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sftpd_processor.alerts.aside import spoken
 from sftpd_processor.alerts.message import Message
 from sftpd_processor.config.alerts import AlertSettings
 from sftpd_processor.measures import Measures
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 25.0
-"""How long all of one sending may take."""
-_GRACE = 5.0  # seconds for the process to begin and to end
+SECONDS = 12.0
+"""How long all of one sending may take: with the next, less than a stop of the daemon waits."""
+GRACE = 3.0
+"""Seconds for the process to begin and to end."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0  # seconds after a failure; doubles
 _OWED_SECONDS = 86_400.0  # then an address that never answers is given up
 _MOST_OWED = 50
@@ -159,14 +159,7 @@ def delivered(letters: Sequence[Letter], urls: Sequence[str]) -> Failures:
         "letters": [{**letter.message._asdict(), "urls": [urls[at] for at in letter.owed]} for letter in letters],
     }
     try:
-        done = subprocess.run(  # noqa: S603 - our own program
-            _COMMAND, input=json.dumps(order).encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=SECONDS + _GRACE, check=False, cwd="/", env=_environment(),
-            start_new_session=True,  # Ctrl-C is for the daemon, which waits for it
-        )  # fmt: skip
-        lines = done.stdout
-    except subprocess.TimeoutExpired as late:
-        lines = late.stdout or b""
+        lines = spoken(_COMMAND, order, SECONDS + GRACE)
     except OSError as error:
         why = f"the process that sends cannot be started: {error.strerror}"
         return {(number, at): why for number, letter in enumerate(letters) for at in letter.owed}
@@ -175,10 +168,3 @@ def delivered(letters: Sequence[Letter], urls: Sequence[str]) -> Failures:
         number, at, why = json.loads(line)
         found[number, letters[number].owed[at]] = why
     return found
-
-
-def _environment() -> dict[str, str]:
-    """What it needs to find others: neither our settings, nor where credentials are."""
-    kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-    proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-    return {name: value for name, value in os.environ.items() if name in kept or name.lower() in proxies}

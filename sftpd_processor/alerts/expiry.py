@@ -21,13 +21,21 @@ _PARTS = 3  # of a signed token
 
 
 class Expiry:
-    """Watches what the settings of the listener name; files are read anew each time."""
+    """Watches what the listener uses, which takes up files at its start and at a reload: each is read once."""
 
     def __init__(self, http: HttpSettings | None, now: Callable[[], int]) -> None:
         """`now` is the ledger's clock."""
         self._http = http
         self._now = now
-        self._read: tuple[object, int] = (None, 0)
+        self._read: int | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """The settings that are watched."""
+        if self._http is None:
+            return set()
+        certificate = {"http.tls_certificate"} if self._http.tls_certificate is not None else set()
+        return certificate | {f"http.tokens[{index}]" for index in range(len(self._http.tokens))}
 
     def check(self, settings: AlertSettings, _notes: Notes) -> Iterator[Cause]:
         """By setting. Raises `TransientError` when the certificate cannot be read now."""
@@ -46,14 +54,12 @@ class Expiry:
             yield "http.tls_certificate", self._certificate(self._http.tls_certificate)
 
     def _certificate(self, path: Path) -> int:
-        try:
-            seen = path.stat()
-            state = seen.st_mtime_ns, seen.st_size, seen.st_ino
-            if self._read[0] != state:
-                self._read = state, certificate_end(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise TransientError(f"the certificate in {path} cannot be read") from error
-        return self._read[1]
+        if self._read is None:
+            try:
+                self._read = certificate_end(path.read_bytes())
+            except (OSError, ValueError) as error:
+                raise TransientError(f"the certificate in {path} cannot be read") from error
+        return self._read
 
     def _told(self, end: int) -> str:
         days = (end - self._now()) / _DAY

@@ -20,6 +20,8 @@ from sftpd_processor.errors import LedgerUnavailable, ProcessorError
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.totals import Total
 
+_BY_LEDGER = frozenset({"quarantine", "dead_letters", "breaker", "silence"})
+
 
 class Found(NamedTuple):
     """What one look found for one alert."""
@@ -58,22 +60,26 @@ class Lookout:
             "breaker": self._breakers.check,
             "silence": self._silence.check,
             "disk": Disk(state_dir, now).check,
-            "expiry": Expiry(None, now).check,
             "ledger": self._ledger_away.check,
         }
+        self.configure(None)
 
     def configure(self, http: HttpSettings | None) -> None:
-        """The settings of the public listener are these from now on."""
-        self._checks["expiry"] = Expiry(http, self._now).check
+        """The public listener goes by these settings from now on, and by what the files in them hold now."""
+        self._expiry = Expiry(http, self._now)
+        self._checks["expiry"] = self._expiry.check
 
     def look(self, trouble: ProcessorError | None) -> None:
-        """Look at what all alerts share. `trouble`: what the ledger said when it was last asked."""
+        """Look at what all alerts share. `trouble`: what the ledger said when it was last asked.
+
+        A ledger that fails may take half a minute to do so: it is asked nothing more at this look.
+        """
         self._sources.look()
         self._silence.may_begin = self._sources.all_up
         try:
-            self._totals = self._ledger.totals.all()
+            self._totals = self._ledger.totals.all() if trouble is None else None
         except ProcessorError as error:
-            self._totals, trouble = None, trouble or error
+            self._totals, trouble = None, error
         self._ledger_away.look(trouble)
 
     def found(self, settings: AlertSettings, notes: Notes) -> Found:
@@ -83,11 +89,11 @@ class Lookout:
         for kind in CAUSES:
             if kind not in settings.on:
                 continue
-            if not notes.loaded and kind != "ledger":
+            if (not notes.loaded and kind != "ledger") or (self._totals is None and kind in _BY_LEDGER):
                 unsure.add(kind)
                 continue
             try:
-                causes += self._checks[kind](settings, notes)
+                causes += [it for it in self._checks[kind](settings, notes) if self.watches(it.key, settings)]
             except ProcessorError:
                 unsure.add(kind)
         return Found(causes, unsure)
@@ -95,12 +101,14 @@ class Lookout:
     def watches(self, key: Key, settings: AlertSettings) -> bool:
         """Whether it is still in the configuration."""
         match key.kind:
-            case "source" | "host_key":
+            case "source" | "host_key" | "quarantine":
                 return key.subject in self._sources.names
-            case "breaker":
+            case "breaker" | "dead_letters":
                 return key.subject in self._breakers.names
             case "silence":
                 return key.subject in settings.silence
+            case "expiry":
+                return key.subject in self._expiry.names
         return True
 
     def _counted(self) -> list[Total]:

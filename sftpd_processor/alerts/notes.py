@@ -15,7 +15,7 @@ class Notes:
 
     def __init__(self, alert: str, clock: Callable[[], int]) -> None:
         """`clock` is the ledger's."""
-        self._alert = alert
+        self.alert = alert
         self._clock = clock
         self._rows: dict[tuple[str, str], Noted] = {}
         self._kinds: frozenset[str] = frozenset()
@@ -36,7 +36,9 @@ class Notes:
 
     def load(self, rows: Iterable[Noted]) -> None:
         """Take what was in the ledger; what is here already is newer."""
-        mine = [row for row in rows if row.alert == self._alert and row.cause in self._kinds]
+        noted = [row for row in rows if row.alert == self.alert]
+        mine = [row for row in noted if row.cause in self._kinds]
+        self.changed |= len(mine) < len(noted)
         self._rows = {(row.cause, row.subject): row for row in mine} | self._rows
         self.loaded = True
 
@@ -70,25 +72,35 @@ class Notes:
             self._put(kind, subject, None, level)
 
     def opened(self, kind: str, subject: str, since: int, level: int) -> None:
-        """It has been told."""
-        self._put(kind, subject, since, level)
+        """It has been told; no matter if it is no longer watched, since nobody would see its end."""
+        if kind in self._kinds:
+            self._put(kind, subject, since, level)
 
     def closed(self, kind: str, subject: str) -> None:
         """Its end has been told, or there is nobody to tell."""
-        row = self._rows.pop((kind, subject))
+        row = self._rows.pop((kind, subject), None)
+        if row is None:  # dropped by a reload while that was under way
+            return
         self.changed = True
         if row.level:
             self._put(kind, subject, None, row.level)
 
     def _put(self, kind: str, subject: str, since: int | None, level: int) -> None:
-        self._rows[kind, subject] = Noted(self._alert, kind, subject, since, self._clock(), level)
+        self._rows[kind, subject] = Noted(self.alert, kind, subject, since, self._clock(), level)
         self.changed = True
 
 
-def save(notes: Iterable[Notes], store: Alerts, machine: str) -> None:
-    """Write all of them, if one has changed and all are known. Raises `LedgerUnavailable`."""
+def save(notes: Iterable[Notes], store: Alerts, machine: str, *, others: bool = False) -> bool:
+    """Write all of them, if one has changed; `others`: or if there are any of alerts that are gone.
+
+    Returns whether the ledger is as it should be: not until all are known. Raises `LedgerUnavailable`.
+    """
     all_notes = list(notes)
-    if any(each.changed for each in all_notes) and all(each.loaded for each in all_notes):
+    if not all(each.loaded for each in all_notes):
+        return False
+    gone = others and {row.alert for row in store.all(machine)} - {each.alert for each in all_notes}
+    if gone or any(each.changed for each in all_notes):
         store.note(machine, [row for each in all_notes for row in each])
         for each in all_notes:
             each.changed = False
+    return True

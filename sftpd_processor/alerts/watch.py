@@ -71,10 +71,15 @@ class Alerter(Loop):
         self._lookout = Lookout(ledger, pollers, deliverers, state_dir, clock)
         self._alerts: dict[str, _Alert] = {}
         self._next = self._wanted = (tuple(settings), http)
+        self._others = True
+        """Whether the ledger may hold notes of alerts that are gone: put back, they begin anew."""
         check_types(settings)
 
     def configure(self, settings: Sequence[AlertSettings], http: HttpSettings | None) -> None:
-        """Go over to other settings, at the next look. Raises `ConfigurationError`."""
+        """Go over to other settings, at the next look; the same ones count as others, since files may have changed.
+
+        Raises `ConfigurationError`.
+        """
         check_types(settings)
         self._next = (tuple(settings), http)
         self.wake()
@@ -94,11 +99,9 @@ class Alerter(Loop):
 
     def step(self) -> float | None:
         """Look once, and tell."""
-        self._reconfigure()
-        if not self._alerts:
-            return None
         self._take_results()
-        if not self.stopping:
+        self._reconfigure()
+        if self._alerts and not self.stopping:
             self._lookout.look(self._trouble())
             for alert in self._alerts.values():
                 self._tell(alert)
@@ -110,7 +113,8 @@ class Alerter(Loop):
             return
         self._wanted = settings, http = self._next
         self._lookout.configure(http)
-        self._alerts = {each.name: self._alert(each) for each in settings}
+        before, self._alerts = self._alerts, {each.name: self._alert(each) for each in settings}
+        self._others |= not before.keys() <= self._alerts.keys()
 
     def _alert(self, settings: AlertSettings) -> _Alert:
         """As it was before, where there is nothing new about it."""
@@ -173,11 +177,15 @@ class Alerter(Loop):
 
     def _save(self) -> None:
         try:
-            save([alert.notes for alert in self._alerts.values()], self._ledger.alerts, self._machine)
+            notes = [alert.notes for alert in self._alerts.values()]
+            if save(notes, self._ledger.alerts, self._machine, others=self._others):
+                self._others = False
         except LedgerUnavailable:
             logger.debug("alerts: what was told is noted when the ledger works again")
 
-    def _wait(self) -> float:
+    def _wait(self) -> float | None:
+        if not self._alerts and not self._others:
+            return None
         waits = [alert.settings.source_minutes * _PARTS for alert in self._alerts.values()]
         tries = [alert.courier.next_try() for alert in self._alerts.values()]
         return max(0.2, min([_PAUSE, *waits, *(wait for wait in tries if wait is not None)]))

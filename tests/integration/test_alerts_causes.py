@@ -284,6 +284,22 @@ def test_the_ledger(make: Make, post: Post) -> None:
     assert post.titles() == ["recovered: the ledger works again"]
 
 
+def test_a_ledger_that_is_slow_to_fail(make: Make, ledger: Ledger, post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails is told, and asked once in a look: a silent database takes half a minute for each answer."""
+    station = make(silence={"payment": "learn"})
+    asked: list[None] = []
+
+    def read() -> None:
+        asked.append(None)
+        raise LedgerUnavailable("the ledger cannot be used now: timeout expired")
+
+    monkeypatch.setattr(ledger._database, "read", read)
+    for _ in range(3):
+        station.look(after=30)
+    assert post.titles() == ["the ledger cannot be used"]
+    assert len(asked) == 4  # one more look when the message had arrived
+
+
 def test_two_handlers(make: Make, ledger: Ledger, post: Post) -> None:
     """What is found at one look is in one message, each with what to do."""
     station = make()

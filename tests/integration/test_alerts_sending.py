@@ -16,6 +16,7 @@ from sftpd_processor.alerts import courier
 from sftpd_processor.alerts.causes import Cause, Key
 from sftpd_processor.alerts.courier import Courier, Letter, delivered
 from sftpd_processor.alerts.message import Message, Sender, wrong
+from sftpd_processor.daemon.ending import STOP_SECONDS
 from sftpd_processor.measures import Measures
 from tests.alert_items import alert, serving, web
 from tests.support import wait_until
@@ -153,6 +154,11 @@ def _children() -> list[str]:
         if f"PPid:\t{os.getpid()}\n" in text and b"alerts.send" in command:
             found.append(status.parent.name)
     return found
+
+
+def test_a_sending_ends_before_a_stop_does() -> None:
+    """All of one sending takes less time than a stop waits: what another address took is noted, and not told again."""
+    assert courier.SECONDS + courier.GRACE <= STOP_SECONDS - 5
 
 
 def test_what_is_counted() -> None:

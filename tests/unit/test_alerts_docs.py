@@ -62,6 +62,12 @@ def test_the_advice_leads_somewhere() -> None:
     assert {found[1] for found in named if found} <= set(headings)
 
 
+def test_the_advice_fits_every_service() -> None:
+    """No message names a unit of systemd: each instance has its own; and a new credential needs a restart."""
+    assert [kind for kind in CAUSES if "systemctl" in advice(Key(kind, "x"))] == []
+    assert "restart it if it is a credential" in advice(Key("expiry", "http.tokens[0]"))
+
+
 def test_a_long_list() -> None:
     """A message tells of 25 causes at most, and how many more there are; a line has an end."""
     causes = [Cause(Key("source", f"s{number}"), SINCE, "x" * 10_000) for number in range(40)]

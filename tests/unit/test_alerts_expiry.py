@@ -35,7 +35,7 @@ def signed(**claims: object) -> str:
 
 
 def test_a_certificate(tmp_path: Path) -> None:
-    """It is told within the days that are set, and over when another one is in its file."""
+    """It is told within the days that are set, and over when another one is taken up, by a reload: not by its file."""
     crt, key = certificate(tmp_path)  # for a day
     at = now()
     expiry = Expiry(http(tls_certificate=crt, tls_key=key), lambda: at)
@@ -46,7 +46,8 @@ def test_a_certificate(tmp_path: Path) -> None:
     at -= 2 * DAY
     longer = certificate(tmp_path, "other", days=90)[0]
     crt.write_bytes(longer.read_bytes())
-    assert found(expiry, 2) == {}
+    assert list(found(expiry, 2)) == ["http.tls_certificate"]
+    assert found(Expiry(http(tls_certificate=crt, tls_key=key), lambda: at), 2) == {}
 
 
 def test_the_first_that_ends_of_several(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sftpd_processor.alerts import mistakes
 from sftpd_processor.alerts.addresses import service
-from sftpd_processor.alerts.mistakes import check_alerts
+from sftpd_processor.alerts.mistakes import check_alerts, check_alerts_aside
 from sftpd_processor.config.alerts import CAUSES, LEARN
 from sftpd_processor.config.load import load_settings
 from sftpd_processor.errors import ConfigurationError
@@ -136,3 +137,29 @@ def test_types_that_there_are_not() -> None:
     [problem] = caught.value.problems
     assert problem.where == "alerts[0].silence.payments"
     assert "did you mean 'payment'" in problem.why
+
+
+def test_the_daemon_checks_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apprise is asked in another process, and the same is told of each alert as by `check`."""
+    both = [alert("json://localhost", silence={"payments": 5}), alert("json://localhost", f"slack://{SECRET}")]
+    with pytest.raises(ConfigurationError) as expected:
+        check_alerts(both)
+    monkeypatch.setattr("sftpd_processor.alerts.addresses.service", None)  # of no use here
+    with pytest.raises(ConfigurationError) as caught:
+        check_alerts_aside(both)
+    assert [str(problem) for problem in caught.value.problems] == [str(it) for it in expected.value.problems]
+    assert [problem.where for problem in caught.value.problems] == ["alerts[0].silence.payments", "alerts[1].urls[1]"]
+    check_alerts_aside(both[1:1])
+
+
+@pytest.mark.parametrize("command", [("/nowhere/python",), ("false",), ("sleep", "60")])
+def test_what_cannot_be_checked_is_taken(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the other process cannot be started, dies or hangs, addresses are taken, and the log says so."""
+    monkeypatch.setattr(mistakes, "_COMMAND", command)
+    monkeypatch.setattr(mistakes, "_SECONDS", 0.5)
+    check_alerts_aside([alert(f"slack://{SECRET}")])
+    assert "alerts: the addresses could not be checked, and are taken" in caplog.text
+    with pytest.raises(ConfigurationError, match="payments"):
+        check_alerts_aside([alert(silence={"payments": 5})])
