@@ -11,8 +11,11 @@ import socket
 import time
 from collections.abc import MutableMapping
 
+from sftpd_processor.telemetry import printable
+
 _LONGEST_STATUS = 1000  # characters; `systemctl status` shows one line
-_PATIENCE = 1.0  # seconds
+_PATIENCE = 1.0  # seconds that a message may wait for systemd
+_LONG_PATIENCE = 20.0  # the same for one without which a start or a reload would never end
 _BEATS = 4  # signs of life in the time after which systemd would miss one
 
 
@@ -35,11 +38,11 @@ class Notifier:
 
     def ready(self) -> None:
         """The start, or a reload, has ended well enough to work."""
-        self._send("READY=1")
+        self._send("READY=1", _LONG_PATIENCE)
 
     def reloading(self) -> None:
         """The configuration is being read again; `ready` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}", _LONG_PATIENCE)
 
     def stopping(self) -> None:
         """Nothing more is taken."""
@@ -58,20 +61,21 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """How the service does, in one line; told when it has changed."""
-        line = " ".join(text.split())[:_LONGEST_STATUS]
-        if line != self._status:
+        line = printable(" ".join(text.split()))[:_LONGEST_STATUS]
+        if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
-            self._send(f"STATUS={line}")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, patience: float = _PATIENCE) -> bool:
+        """Whether it was sent."""
         if not self._address:
-            return
+            return False
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.settimeout(_PATIENCE)
+                sender.settimeout(patience)
                 sender.sendto(message.encode("utf-8", "replace"), self._address)
         except (OSError, ValueError):
-            pass
+            return False
+        return True
 
 
 def _seconds(microseconds: str, pid: str) -> float | None:

@@ -31,7 +31,7 @@ def once(
     from sftpd_processor.daemon import Daemon
 
     config = configured(ctx)
-    daemon = Daemon(config.settings, config.folder)
+    daemon = Daemon(config.configuration, config.folder)
     stop_at_signals(daemon.stop)
     with _progress(shown=not as_json and sys.stderr.isatty()) as watch:
         report = daemon.once(watch)

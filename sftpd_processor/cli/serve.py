@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +31,8 @@ def serve(
     from sftpd_processor.http.server import address_of
     from sftpd_processor.state import StateFolder
 
-    config = configured(ctx, quiet=False)
+    # A daemon that runs it hands over the configuration that holds, whatever stands in the file by now.
+    config = configured(ctx, quiet=False, text=None if control is None else sys.stdin.buffer.read())
     http = _public(config.settings)
     listener = Listener(config.settings, http, config.folder)
     if inherited is None:

@@ -34,10 +34,11 @@ def stop_at_signals(stop: Callable[[], None]) -> None:
 
 def on_hang_up(stop: Callable[[], None], reload: Callable[[], None]) -> None:
     """Call `reload` at each SIGHUP; but `stop` when it came because the terminal that this ran in has gone."""
-    in_terminal = sys.stderr.isatty()
+    terminals = [stream for stream in (sys.stdin, sys.stdout, sys.stderr) if stream.isatty()]
 
     def hang_up(_number: int, _frame: object) -> None:
-        _aside(stop if in_terminal and not sys.stderr.isatty() else reload)
+        gone = terminals and not any(stream.isatty() for stream in terminals)
+        _aside(stop if gone else reload)
 
     signal.signal(signal.SIGHUP, hang_up)
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,30 @@ def find_config(explicit: Path | None) -> Path:
     raise ConfigurationError(problems, origin="there is no configuration")
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings, and the text of the file that they were read from, which may hold secrets."""
+
+    settings: Settings
+    text: bytes = field(repr=False)
+
+
 def load_settings(path: Path) -> Settings:
+    """The settings in the file at `path`: see `load`."""
+    return load(path).settings
+
+
+def load(path: Path, text: bytes | None = None) -> Configuration:
     """The settings in the file at `path`, with those of the environment laid over them, and secrets resolved.
+
+    With `text` that is what is taken for the file's content.
 
     Raises:
         ConfigurationError: with all mistakes at once; no value of a secret is in it.
     """
     path = path.absolute()
-    data = _read(path)
+    text = _content(path) if text is None else text
+    data = _parsed(path, text)
     problems = _exposed(path, data)
     origins, misplaced = overlay(data, os.environ)
     problems += misplaced
@@ -65,14 +82,20 @@ def load_settings(path: Path) -> Settings:
         problems += problems_of(error, origins)
     if problems:
         raise ConfigurationError(problems, origin=str(path))
-    return settings
+    return Configuration(settings, text)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> bytes:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+        return path.read_bytes()
     except OSError as error:
         problem = Problem(str(path), f"cannot be read: {error.strerror}")
+        raise ConfigurationError([problem], origin=str(path)) from None
+
+
+def _parsed(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
         problem = Problem(str(path), f"is not UTF-8 text, at byte {error.start}")
     except RecursionError:

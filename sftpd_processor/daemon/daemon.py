@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sftpd_processor.bell import BellListener
 from sftpd_processor.clockwatch import ClockWatch
 from sftpd_processor.collector import spare_the_collector
+from sftpd_processor.config.load import Configuration
 from sftpd_processor.config.settings import AdminSettings, Settings, SourceSettings
 from sftpd_processor.daemon.delivering import Delivering
 from sftpd_processor.daemon.ending import STOP_SECONDS, end
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LEDGER_PAUSE = 5.0  # seconds between two tries to open the ledger
+_LEDGER_PATIENCE = 600.0  # seconds that one try may take: it may migrate millions of rows
 
 
 class Daemon:
@@ -48,7 +50,7 @@ class Daemon:
 
     def __init__(
         self,
-        settings: Settings,
+        configuration: Configuration,
         config_folder: Path,
         serve: Command | None = None,
         notifier: Notifier | None = None,
@@ -57,10 +59,11 @@ class Daemon:
 
         `serve` starts the process of the public listener; without it there is none. `notifier` tells systemd.
         """
-        self._settings = settings
+        settings = configuration.settings
+        self._configuration = configuration
         self._config_folder = config_folder
         self._notifier = notifier or Notifier({})
-        self._listening = Listening(settings, config_folder, serve)
+        self._listening = Listening(configuration, config_folder, serve)
         self._bell = BellListener(settings.state.dir, self._wake)
         self._state = StateFolder(settings.state.dir)
         self._clock = ClockWatch()
@@ -68,11 +71,11 @@ class Daemon:
         self._archivist = Archivist(Archive(settings.state.dir, self._ledger))
         self._measures = Measures()
         handlers = make_handlers(settings, config_folder)
-        self._delivering = Delivering(handlers, settings.delivery, self._ledger, self._measures)
-        self._polling = Polling(settings.sources, self._poller)
-        self._alerter: Alerter | None = None
         self._stop = threading.Event()
-        self._reload: tuple[Callable[[], Settings], Callable[[Settings], None]] | None = None
+        self._delivering = Delivering(handlers, settings.delivery, self._ledger, self._measures, self._meanwhile)
+        self._polling = Polling(settings.sources, self._poller, self._meanwhile)
+        self._alerter: Alerter | None = None
+        self._reload: tuple[Callable[[], Configuration], Callable[[Settings], None]] | None = None
 
     @contextmanager
     def opened(self, *, patient: bool) -> Iterator[None]:
@@ -167,34 +170,33 @@ class Daemon:
         self._listening.begin_stop()
         self._polling.begin_stop()
 
-    def reload(self, read: Callable[[], Settings], adopted: Callable[[Settings], None]) -> None:
-        """Go over to the settings that `read` returns, soon, and tell `adopted`; may be called by any thread."""
+    def reload(self, read: Callable[[], Configuration], adopted: Callable[[Settings], None]) -> None:
+        """Go over to the configuration that `read` returns, soon, and tell `adopted`; may be called by any thread."""
         self._reload = read, adopted
 
-    def _reloaded(self, read: Callable[[], Settings], adopted: Callable[[Settings], None]) -> str:
+    def _reloaded(self, read: Callable[[], Configuration], adopted: Callable[[Settings], None]) -> str:
         """What is to be remarked of it; empty when all went well."""
         from sftpd_processor.daemon.reload import Reload
 
         self._notifier.reloading()
         self._notifier.status("reading the configuration again")
-        reload = Reload(
-            self._polling,
-            self._delivering,
-            self._listening,
-            self._alerter,
-            self._config_folder,
-            self._notifier.alive,
-        )
-        former = self._settings
-        self._settings, remark = reload.go_over(former, read)
-        if self._settings is not former:
-            adopted(self._settings)
+        reload = Reload(self._polling, self._delivering, self._listening, self._alerter, self._config_folder)
+        former = self._configuration
+        self._configuration, remark = reload.go_over(former, read)
+        if self._configuration is not former:
+            adopted(self._configuration.settings)
         self._notifier.ready()
         return remark
+
+    def _meanwhile(self) -> bool:
+        """Told between two waits of a reload: a sign of life; whether to go on, since nobody wants a stop."""
+        self._notifier.alive()
+        return not self._stop.is_set()
 
     def _open_ledger(self, *, patient: bool) -> None:
         repeats = Repeats()
         while not self._stop.is_set():
+            self._notifier.more_time(_LEDGER_PATIENCE)
             try:
                 self._ledger.open()
                 self._clock.begin(self._ledger)
@@ -205,7 +207,6 @@ class Daemon:
                 if said := repeats.failed(str(error)):
                     logger.error("%s; tried again every %g s", said, _LEDGER_PAUSE)  # noqa: TRY400 - told in one line
                 self._notifier.status(f"starting, but the ledger cannot be opened yet: {error}")
-                self._notifier.more_time(10 * _LEDGER_PAUSE)
                 self._stop.wait(_LEDGER_PAUSE)
             else:
                 break
@@ -239,13 +240,13 @@ class Daemon:
     def _make_alerter(self) -> Alerter:
         from sftpd_processor.alerts.watch import Alerter
 
-        state = self._settings.state
+        state = self._configuration.settings.state
         return Alerter(
-            self._settings.alerts,
+            self._configuration.settings.alerts,
             self._ledger,
             pollers=lambda: self._polling.pollers,
             deliverers=lambda: self._delivering.deliverers,
-            http=self._settings.http,
+            http=self._configuration.settings.http,
             state_dir=state.dir,
             shared=state.database is not None,
             measures=self._measures,
@@ -255,7 +256,7 @@ class Daemon:
         """Who looks at all parts; and the admin listener, if there is one, which shows what it sees."""
         from sftpd_processor.http.readiness import Health
 
-        settings = self._settings.admin
+        settings = self._configuration.settings.admin
         health = Health(
             self._ledger.totals.probe,
             lambda: self._polling.pollers,
@@ -306,7 +307,7 @@ class Daemon:
     def _end_all(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS
         self._polling.stop(STOP_SECONDS)
-        end(self._loops(), max(0.0, deadline - time.monotonic()))
+        end([*self._loops(), *self._delivering.left], max(0.0, deadline - time.monotonic()))
         self._polling.close()
 
 

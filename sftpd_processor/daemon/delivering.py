@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -33,13 +34,24 @@ class Prepared:
 class Delivering:
     """Delivers to all handlers between `start` and `stop`; a reload changes which."""
 
-    def __init__(self, handlers: Handlers, settings: DeliverySettings, ledger: Ledger, measures: Measures) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        settings: DeliverySettings,
+        ledger: Ledger,
+        measures: Measures,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`go_on` is asked while something is waited for: whether to, or a stop is wanted."""
         self._handlers = handlers
+        self._go_on = go_on
         self._settings = settings
         self._ledger = ledger
         self._measures = measures
         self.deliverers: list[Deliverer] = [self._deliverer(handler) for handler in handlers]
         """One for each handler, in the order of the configuration; the list itself is changed by `replace`."""
+        self.left: list[Deliverer] = []
+        """Those that were replaced before all that they had under way had ended."""
 
     def wanting(self, event_type: str) -> tuple[str, ...]:
         """The names of the handlers that take a type, in order."""
@@ -47,7 +59,7 @@ class Delivering:
 
     def open(self) -> None:
         """Open every handler. Raises `ConfigurationError` with what is wrong with all of them."""
-        _open_all(self._handlers)
+        _open_all(self._handlers, self._go_on)
 
     def recovered(self, again: Mapping[str, int]) -> None:
         """Let each take up what the last process left; `again` counts the deliveries that run once more by handler."""
@@ -77,7 +89,7 @@ class Delivering:
         fresh = tuple(handler for handler in kept if self._handlers.get(handler.name) is not handler)
         prepared = Prepared(kept, settings, fresh)
         try:
-            _open_all(fresh)
+            _open_all(fresh, self._go_on)
         except ConfigurationError:
             prepared.close()
             raise
@@ -89,17 +101,20 @@ class Delivering:
             each for each in self.deliverers if prepared.handlers.get(each.name) is not self._handlers.get(each.name)
         ]
         former, self._handlers, self._settings = self._handlers, prepared.handlers, prepared.settings
-        end(gone)
+        left = end(gone, go_on=self._go_on)
+        self.left = [each for each in self.left if not each.ended] + [each for each in gone if each in left]
         for deliverer in gone:
             if (handler := former.get(deliverer.name)) is not None:
-                handler.close()
+                _close(handler, deliverer, at_once=deliverer not in left)
+                self._go_on()
         kept = {deliverer.name: deliverer for deliverer in self.deliverers if deliverer not in gone}
         fresh = {handler.name: self._deliverer(handler) for handler in prepared.fresh}
         self.deliverers[:] = [(kept | fresh)[handler.name] for handler in prepared.handlers]
         with suppress(TransientError):  # then an open breaker begins closed, and opens again if it must
             self._resume_breakers(fresh.values())
         for deliverer in fresh.values():
-            deliverer.start()
+            if self._go_on():
+                deliverer.start()
 
     def close(self) -> None:
         """Let go of every handler; only when the deliverers have ended."""
@@ -116,9 +131,23 @@ class Delivering:
                 deliverer.resume_breaker(breakers[deliverer.name][0])
 
 
-def _open_all(handlers: Iterable[Handler]) -> None:
+def _close(handler: Handler, deliverer: Deliverer, *, at_once: bool) -> None:
+    """Close it when no call of it runs any more, however long that takes: it must not be closed under one."""
+    if at_once:
+        handler.close()
+        return
+
+    def later() -> None:
+        deliverer.join()
+        handler.close()
+
+    threading.Thread(target=later, name=f"closing-{handler.name}", daemon=True).start()
+
+
+def _open_all(handlers: Iterable[Handler], go_on: Callable[[], bool]) -> None:
     problems: list[Problem] = []
     for handler in handlers:
+        go_on()
         try:
             handler.open()
         except ConfigurationError as error:

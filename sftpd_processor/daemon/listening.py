@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sftpd_processor.config.settings import HttpSettings, Settings
+from sftpd_processor.config.load import Configuration
+from sftpd_processor.config.settings import HttpSettings
 from sftpd_processor.daemon.ending import STOP_SECONDS
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 class Listening:
     """Both listeners between `start` and `stop`; a reload changes the public one."""
 
-    def __init__(self, settings: Settings, config_folder: Path, serve: Command | None) -> None:
+    def __init__(self, configuration: Configuration, config_folder: Path, serve: Command | None) -> None:
         """`serve` starts the process of the public listener; without it there is none.
 
         Raises `ConfigurationError` with every mistake in what that process is made of.
         """
         self._config_folder = config_folder
         self._serve = serve
-        self.public: Supervisor | None = self._made(settings)
+        self.public: Supervisor | None = self._made(configuration)
         self.admin: AdminListener | None = None
         """Set before `start`, since it shows the parts of the daemon that are made later."""
 
@@ -50,25 +51,26 @@ class Listening:
         """What is wrong with the public listener, None when nothing is."""
         return None if self.public is None else self.public.wrong()
 
-    def prepared(self, settings: Settings) -> Supervisor | None:
-        """The public listener of `settings`: the one of now where its address is the same, or another, bound already.
+    def prepared(self, configuration: Configuration) -> Supervisor | None:
+        """The public listener of `configuration`: the one of now where its address is the same, or another one, bound.
 
         Raises `ConfigurationError` with every mistake in it, and `PermanentError` when its address cannot be had.
         """
-        made = self._made(settings)
+        made = self._made(configuration)
         if made is not None and self.public is not None and made.address == self.public.address:
             return self.public
         if made is not None:
             made.bind()
         return made
 
-    def replace(self, public: Supervisor | None) -> None:
-        """Go over to `public`; one that stays goes over to the settings of now, and nobody is refused meanwhile.
+    def replace(self, public: Supervisor | None, configuration: Configuration) -> None:
+        """Go over to `public`; one that stays goes over to `configuration`, and nobody is refused meanwhile.
 
         Raises `PermanentError` when it does not start with them; the one with the settings of before goes on then.
         """
         if public is self.public:
             if public is not None:
+                public.configuration = configuration.text
                 public.renew()
             return
         former, self.public = self.public, public
@@ -77,7 +79,8 @@ class Listening:
         if former is not None:
             former.stop(STOP_SECONDS)
 
-    def _made(self, settings: Settings) -> Supervisor | None:
+    def _made(self, configuration: Configuration) -> Supervisor | None:
+        settings = configuration.settings
         http: HttpSettings | None = settings.http
         if self._serve is None or http is None or not http.supervise:
             return None
@@ -85,4 +88,4 @@ class Listening:
         from sftpd_processor.http.supervisor import Supervisor
 
         check_parts(settings, http, self._config_folder)
-        return Supervisor(http.listen, self._serve)
+        return Supervisor(http.listen, self._serve, configuration.text)

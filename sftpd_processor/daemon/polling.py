@@ -19,8 +19,15 @@ logger = logging.getLogger(__name__)
 class Polling:
     """Polls all sources between `start` and `stop`; a reload changes which."""
 
-    def __init__(self, sources: Sequence[SourceSettings], make: Callable[[SourceSettings], Poller]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[SourceSettings],
+        make: Callable[[SourceSettings], Poller],
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`go_on` is asked while `replace` waits: whether it may, or a stop is wanted."""
         self._make = make
+        self._go_on = go_on
         self.pollers: list[Poller] = [make(settings) for settings in sources]
         """One for each source, in the order of the configuration; the list itself is changed by `replace`."""
         self._schedule: Schedule | None = None
@@ -56,12 +63,14 @@ class Polling:
         fresh = [poller for poller in pollers if poller not in self.pollers]
         for poller in gone:
             self._forget(poller)
-        end(gone)
+        left = end(gone, go_on=self._go_on)
         for poller in gone:
-            poller.close()
+            if poller not in left:
+                poller.close()
         self.pollers[:] = pollers
         for poller in fresh:
-            self._begin(poller)
+            if self._go_on():
+                self._begin(poller)
 
     def begin_stop(self) -> None:
         """Take no further batch of files."""

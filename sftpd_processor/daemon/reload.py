@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sftpd_processor.alerts.mistakes import check_types
+from sftpd_processor.alerts.mistakes import check_alerts_aside
+from sftpd_processor.config.load import Configuration
 from sftpd_processor.config.settings import Settings
 from sftpd_processor.daemon.delivering import Delivering, Prepared
 from sftpd_processor.daemon.listening import Listening
@@ -41,49 +42,55 @@ class Reload:
     listening: Listening
     alerter: Alerter | None
     config_folder: Path
-    alive: Callable[[], None]
-    """Called after each wait, which may take seconds."""
 
-    def go_over(self, former: Settings, read: Callable[[], Settings]) -> tuple[Settings, str]:
-        """The settings that hold from now on, and what is to be remarked; nothing when all went well."""
+    def go_over(self, former: Configuration, read: Callable[[], Configuration]) -> tuple[Configuration, str]:
+        """The configuration that holds from now on, and what is to be remarked; nothing when all went well."""
         try:
-            settings = read()
-            prepared = self._prepared(former, settings)
+            configuration = read()
+            prepared = self._prepared(former.settings, configuration)
         except ProcessorError as error:
             _tell_refusal(error)
         except Exception:
             logger.exception("the new configuration is refused: internal error; please report it")
         else:
-            remark = self._change(*prepared)
-            if self.alerter is not None:
-                self.alerter.configure(settings.alerts, settings.http)
-            logger.info("the configuration was read again: %s", "; ".join(differences(former, settings)) or "as before")
-            return settings, remark
+            remark = self._change(configuration, *prepared)
+            found = "; ".join(differences(former.settings, configuration.settings))
+            logger.info("the configuration was read again: %s", found or "as before")
+            return configuration, remark
         return former, _REFUSED.format(moment(time.time()))
 
-    def _prepared(self, former: Settings, settings: Settings) -> tuple[Prepared, list[Poller], Supervisor | None]:
+    def _prepared(
+        self, former: Settings, configuration: Configuration
+    ) -> tuple[Prepared, list[Poller], Supervisor | None]:
         """All that is new, ready to begin; whatever can be wrong about it is raised now."""
+        settings = configuration.settings
         _refuse_fixed(former, settings)
         with ExitStack() as undo:
             pollers = self.polling.prepared(settings.sources)
             handlers, public, _ = all_of(
                 lambda: self._handlers(settings, undo),
-                lambda: self._public(settings, undo),
-                lambda: check_types(settings.alerts),
+                lambda: self._public(configuration, undo),
+                lambda: check_alerts_aside(settings.alerts),
             )
             undo.pop_all()
         return handlers, pollers, public
 
-    def _change(self, handlers: Prepared, pollers: list[Poller], public: Supervisor | None) -> str:
-        self.delivering.replace(handlers)
-        self.alive()
-        self.polling.replace(pollers)
-        self.alive()
+    def _change(
+        self, configuration: Configuration, handlers: Prepared, pollers: list[Poller], public: Supervisor | None
+    ) -> str:
+        """Go over to it. Nothing of it is expected to fail; if it does, the daemon goes on with what there is."""
         try:
-            self.listening.replace(public)
+            self.delivering.replace(handlers)
+            self.polling.replace(pollers)
+            self.listening.replace(public, configuration)
+            if self.alerter is not None:  # last: it looks at the certificate that the listener has taken up
+                self.alerter.configure(configuration.settings.alerts, configuration.settings.http)
         except PermanentError as error:
             logger.error("%s", error)  # noqa: TRY400 - told in one line
             return str(error)
+        except Exception:
+            logger.exception("internal error in a reload; restart the program, and please report it")
+            return "a reload broke off; restart the program"
         return ""
 
     def _handlers(self, settings: Settings, undo: ExitStack) -> Prepared:
@@ -91,8 +98,8 @@ class Reload:
         undo.callback(prepared.close)
         return prepared
 
-    def _public(self, settings: Settings, undo: ExitStack) -> Supervisor | None:
-        public = self.listening.prepared(settings)
+    def _public(self, configuration: Configuration, undo: ExitStack) -> Supervisor | None:
+        public = self.listening.prepared(configuration)
         if public is not None and public is not self.listening.public:
             undo.callback(public.begin_stop)
         return public

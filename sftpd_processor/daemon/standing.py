@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from sftpd_processor.errors import TransientError
+from sftpd_processor.errors import ProcessorError
 from sftpd_processor.http.readiness import Wrong
 from sftpd_processor.ledger.figures import Gauges
 from sftpd_processor.pipeline.poller import Poller
 
-_EVERY = 10.0  # seconds between two questions to the ledger, at least
+_EVERY, _SELDOM = 10.0, 60.0  # seconds between two questions to the ledger, at least and at most
 _SHARE = 1000  # and so many times what the last one took, so that they cost a thousandth of a core at most
 _MOST_WRONG = 3
 
@@ -43,9 +43,10 @@ class Standing:
     def _still_open(self) -> str:
         """The backlog by the ledger, which is not asked more often than is cheap."""
         if (now := self._clock()) >= self._ask_at:
-            with suppress(TransientError):  # then that is what is wrong, and told as such
+            with suppress(ProcessorError):  # then that is what is wrong, and told as such
                 self._backlog = _backlog(self._gauges())
-            self._ask_at = self._clock() + max(_EVERY, _SHARE * (self._clock() - now))
+            took = self._clock() - now
+            self._ask_at = now + took + min(max(_EVERY, _SHARE * took), _SELDOM)
         return self._backlog
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from sftpd_processor.errors import PermanentError
 from sftpd_processor.http.server import address_of, bind
@@ -33,20 +35,23 @@ _TAKE_OVER = 20.0  # seconds until the first answer of one that is to take over
 _AGAIN = 0.05  # seconds between two questions to it
 
 Command = Callable[[int, int], Sequence[str]]
-"""How to start the listener, given the descriptors of its socket and of its control."""
+"""How to start the listener, given the descriptors of its socket and of its control; it reads its configuration from
+standard input."""
 
 
 class _Child:
     """One process of the listener, and the daemon's end of its control."""
 
-    def __init__(self, listening: socket.socket, command: Command) -> None:
+    def __init__(self, listening: socket.socket, command: Command, configuration: bytes) -> None:
+        """Hands it the text of the configuration as its standard input: the file may be another one by now."""
         self.control, theirs = socket.socketpair()
         self.control.settimeout(_ANSWER_SECONDS)
         handed = (listening.fileno(), theirs.fileno())
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own command
-                command(*handed), pass_fds=handed, stdin=subprocess.DEVNULL, process_group=0
-            )
+            with _file_of(configuration) as given:
+                self.process = subprocess.Popen(  # noqa: S603 - our own command
+                    command(*handed), pass_fds=handed, stdin=given, process_group=0
+                )
         except OSError:
             self.control.close()
             raise
@@ -98,8 +103,11 @@ class _Child:
 class Supervisor:
     """Starts the listener, starts it again whenever it ends, and stops it."""
 
-    def __init__(self, address: str, command: Command) -> None:
+    def __init__(self, address: str, command: Command, configuration: bytes) -> None:
+        """`configuration` is the text of the configuration that holds."""
         self.address = address
+        self.configuration = configuration
+        """What each process that is started from now on reads."""
         self._command = command
         self._socket: socket.socket | None = None
         self._child: _Child | None = None
@@ -120,7 +128,7 @@ class Supervisor:
         self.bind()
         assert self._socket is not None, "it is bound"  # noqa: S101
         logger.info("public listener: %s", address_of(self._socket))
-        self._child = _Child(self._socket, self._command)
+        self._child = self._spawned()
         self._thread.start()
 
     def renew(self) -> None:
@@ -131,9 +139,14 @@ class Supervisor:
         with self._changing:
             if self._stopped.is_set() or self._socket is None or self._child is None:
                 return
-            fresh = _started(self._socket, self._command)
+            try:
+                fresh = self._spawned()
+            except OSError as error:
+                raise PermanentError(f"the public listener cannot be started: {error.strerror}") from None
         if not _begins(fresh, self._stopped):
             _kill(fresh)
+            if self._stopped.is_set():
+                return
             raise PermanentError("the public listener does not start with the new settings; the one before goes on")
         with self._changing:
             former, self._child = self._child, fresh
@@ -183,7 +196,7 @@ class Supervisor:
                 continue  # another one has taken over
             self._ended(code, good=time.monotonic() - began > _GOOD)
             if not self._stopped.wait(self._pause):
-                self._restart()
+                self._restart(child)
 
     def _await_end(self, child: _Child) -> int:
         """Wait until the process has ended, or end it when it is silent; its exit code."""
@@ -199,25 +212,32 @@ class Supervisor:
         told = code in _TOLD
         self._pause = _FIRST_PAUSE if told or good else min(self._pause * 2, _LONGEST_PAUSE)
         if told:
-            logger.info("the public listener was told to end; another one is started, with the settings of now")
+            logger.info("the public listener was told to end; another one is started")
         elif said := self._repeats.failed(f"ended ({_told(code)}); it is started again in {self._pause:.1f} s"):
             logger.error("the public listener %s", said)
 
-    def _restart(self) -> None:
+    def _restart(self, ended: _Child) -> None:
+        """Start another one in place of the one that has ended, unless `renew` has done so meanwhile."""
         try:
             with self._changing:
-                if not self._stopped.is_set() and self._socket is not None:
+                if not self._stopped.is_set() and self._socket is not None and self._child is ended:
                     self.restarts += 1
-                    self._child = _Child(self._socket, self._command)
+                    self._child = self._spawned()
         except OSError as error:
             logger.error("the public listener cannot be started: %s", error.strerror)  # noqa: TRY400 - told in one line
 
+    def _spawned(self) -> _Child:
+        assert self._socket is not None, "bind() comes first"  # noqa: S101
+        return _Child(self._socket, self._command, self.configuration)
 
-def _started(listening: socket.socket, command: Command) -> _Child:
-    try:
-        return _Child(listening, command)
-    except OSError as error:
-        raise PermanentError(f"the public listener cannot be started: {error.strerror}") from None
+
+def _file_of(text: bytes) -> BinaryIO:
+    """An open file without a name, in memory where there are such files; it may hold secrets."""
+    memory = getattr(os, "memfd_create", None)
+    file: BinaryIO = open(memory("configuration"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: PTH123, SIM115
+    file.write(text)
+    file.seek(0)
+    return file
 
 
 def _begins(child: _Child, stopped: threading.Event) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sftpd_processor.clockwatch import ClockWatch
-from sftpd_processor.config.load import load_settings
+from sftpd_processor.config.load import load
 from sftpd_processor.daemon import Daemon
 from sftpd_processor.daemon import daemon as module
 from tests.acceptance.support import Desk, event, local, put
@@ -67,7 +67,7 @@ def test_the_clock_is_set_while_things_wait(
     timing = {"backoff_seconds": 2, "timeout_seconds": 5}
     desk.configure(local(inbox, poll_seconds=3600, settle_seconds=2), handlers=[HANDLER], delivery=timing)
     put(inbox, {"a.json": event(1), "bad.json": b'{"type": '})
-    daemon = Daemon(load_settings(desk.config), desk.folder)
+    daemon = Daemon(load(desk.config), desk.folder)
     ready = threading.Event()
     running = threading.Thread(target=daemon.run, args=(ready.set,))
     running.start()
@@ -125,7 +125,7 @@ def test_interrupted_before_it_began(desk: Desk, inbox: Path) -> None:
     """A signal that comes before the ledger is open ends `once` without a failure, and nothing is taken."""
     desk.configure(local(inbox), handlers=[HANDLER])
     put(inbox, {"a.json": event(1)})
-    daemon = Daemon(load_settings(desk.config), desk.folder)
+    daemon = Daemon(load(desk.config), desk.folder)
     daemon.stop()
     report = daemon.once(lambda _report: None)
     assert report.interrupted

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,17 @@ def count(event):
     with open({path!r}, "a") as file:
         file.write(event.communication_action_id + "\\n")
     time.sleep(0.02)
+"""
+
+
+SLOW = """
+import pathlib, time
+
+def slow(event):
+    with open({seen!r}, "a") as file:
+        file.write(event.communication_action_id + "\\n")
+    while not pathlib.Path({gate!r}).exists():
+        time.sleep(0.01)
 """
 
 
@@ -123,6 +136,7 @@ def test_a_source_changes_in_the_middle_of_a_drain(desk: Desk, openssh: ServedFo
     assert taken[0] < 3000, "the first reload, at least, is one in the drain"
     wait_until(lambda: openssh.names() == ["processed"], 60, "all to be moved aside")
     wait_until(lambda: len(desk.keys()) >= 3000, 60, "all to be delivered")
+    wait_until(lambda: len(desk.archived()) >= 3000, 60, "all to be archived")
     assert daemon.stop() == 0
     assert len(set(desk.keys())) == len(desk.keys()) == 3000
     assert desk.archived() == files
@@ -207,8 +221,8 @@ def test_the_listener_goes_over_without_a_gap(desk: Desk, inbox: Path) -> None:
     assert daemon.stop() == 0
 
 
-def test_a_listener_that_does_not_start_leaves_the_old_one(desk: Desk, inbox: Path) -> None:
-    """A file that only the new process reads, and that is bad, is said; the process from before goes on answering."""
+def test_what_the_listener_is_made_of_can_refuse_it(desk: Desk, inbox: Path) -> None:
+    """A table that cannot be read refuses a configuration that is as before; the process goes on answering."""
     table = desk.folder / "customers.csv"
     table.write_text("customerUID,balance\n1,10\n")
     values = [{"name": "accounts", "use": "static", "options": {"csv": str(table)}}]
@@ -221,6 +235,18 @@ def test_a_listener_that_does_not_start_leaves_the_old_one(desk: Desk, inbox: Pa
     assert daemon.stop() == 0
 
 
+def test_a_listener_that_dies_comes_back_with_what_holds(desk: Desk, inbox: Path) -> None:
+    """Started again while the file holds something else, bad or good, it has the configuration that was taken over."""
+    daemon, caller = started(desk, local(inbox), values=[static(**{"1": {"balance": "10"}})])
+    for text in ("nonsense", desk.config.read_text().replace("10", "20").replace(str(desk.state), str(desk.work))):
+        desk.config.write_text(text)
+        before = listener_of(daemon)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{before}").exists())  # noqa: B023 - called at once
+        assert caller.ask("balance", customer="1").json() == {"balance": "10"}
+    assert daemon.stop() == 0
+
+
 def test_listeners_come_move_and_go(desk: Desk, inbox: Path) -> None:
     """A public listener that is new is bound; at another address the new one answers and the old one is gone; one
     whose address is taken refuses the configuration."""
@@ -229,6 +255,9 @@ def test_listeners_come_move_and_go(desk: Desk, inbox: Path) -> None:
     desk.configure(local(inbox), http=http(), values=[static(**{"1": {"balance": "10"}})])
     reloaded(daemon)
     first = Caller(daemon)
+    with socket.create_server(("127.0.0.3", 0)) as taken:
+        desk.configure(local(inbox), http=http(listen=f"127.0.0.3:{taken.getsockname()[1]}"))
+        assert "refused: " in reloaded(daemon, "the configuration from before goes on")
     assert first.ask("balance", customer="1").status_code == 200
     desk.configure(local(inbox), http=http(listen=first.address.replace("127.0.0.1", "127.0.0.2")))
     assert "[http] has changed" in reloaded(daemon)
@@ -255,7 +284,7 @@ def test_the_log_goes_over(desk: Desk, inbox: Path) -> None:
 
 
 def test_reloads_that_come_fast(desk: Desk, inbox: Path) -> None:
-    """Twenty signals in a row end in a daemon that works, and SIGTERM in the middle of a reload ends it with 0."""
+    """Twenty signals in a row end in a daemon that works."""
     desk.configure(local(inbox, poll_seconds=0.2))
     daemon = desk.daemon()
     for _ in range(20):
@@ -263,9 +292,29 @@ def test_reloads_that_come_fast(desk: Desk, inbox: Path) -> None:
     daemon.wait_for("the configuration was read again: as before")
     put(inbox, {"1.json": event(1)})
     wait_until(lambda: len(desk.keys()) == 1)
-    daemon.signal(signal.SIGHUP)
     assert daemon.stop() == 0
     assert "Traceback" not in daemon.log
+
+
+def test_a_stop_in_the_middle_of_a_reload(desk: Desk, inbox: Path) -> None:
+    """While a reload waits for a call of a handler that is gone, SIGTERM is heeded: nothing new begins, the call comes
+    to its end, and counts."""
+    seen, gate = desk.folder / "seen", desk.folder / "gate"
+    desk.module("slow", SLOW.format(seen=str(seen), gate=str(gate)))
+    put(inbox, {"1.json": event(1), "2.json": event(2, "other")})
+    slow = {"name": "slow", "use": "slow:slow", "events": ["inboundMessage"]}
+    desk.configure(local(inbox), handlers=[slow])
+    daemon = desk.daemon()
+    wait_until(lambda: seen.exists() and len(seen.read_text().splitlines()) == 2)
+    desk.configure(local(inbox), handlers=[{"name": "slow", "use": "slow:slow"}, journal(desk, "new")])
+    before = time.monotonic()
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: time.monotonic() > before + 2.5, what="the reload to wait for the calls")
+    daemon.signal(signal.SIGTERM)
+    wait_until(lambda: "the configuration was read again" in daemon.log, 5, "the reload not to wait any more")
+    gate.touch()
+    assert daemon.ended() == 0
+    assert desk.rows("SELECT state, attempts FROM deliveries") == [("done", 1)] * 2
 
 
 def test_a_terminal_that_has_gone_ends_it(desk: Desk, inbox: Path) -> None:

@@ -81,8 +81,8 @@ def test_a_crontab_line_says_when_a_poll_is_due(ahead: Ahead) -> None:
     """A source polled twice a year is not late in between; one polled each minute is, after that and `late_seconds`."""
     month = datetime.now(UTC).month
     seldom = f"0 0 1 {(month + 4) % 12 + 1},{(month + 6) % 12 + 1} *"
-    poller = FakePoller(last_good=ahead())
-    yearly, minutely = _health(ahead, poller, cron=seldom), _health(ahead, poller, cron="* * * * *")
+    one, other = FakePoller(last_good=ahead()), FakePoller(last_good=ahead())
+    yearly, minutely = _health(ahead, one, cron=seldom), _health(ahead, other, cron="* * * * *")
     ahead.by = LATE - 5
     assert (yearly.wrong(), minutely.wrong()) == ([], [])
     ahead.by = LATE + 65

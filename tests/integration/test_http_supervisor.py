@@ -42,7 +42,7 @@ def supervised(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         def command(listening: int, control: int) -> Sequence[str]:
             return [sys.executable, "-S", "-c", script, str(listening), str(control)]
 
-        made.append(Supervisor("127.0.0.1:0", command))
+        made.append(Supervisor("127.0.0.1:0", command, b"the configuration"))
         made[-1].start()
         return made[-1]
 
@@ -152,8 +152,24 @@ def test_one_that_cannot_take_over(supervised: Make, monkeypatch: pytest.MonkeyP
     assert _pid(listener) != before
 
 
+def test_another_one_takes_over_from_one_that_has_just_died(supervised: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the supervisor waits to start one again, `renew` has started one already: there is never a second."""
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 1.0)
+    before = _children()
+    listener = supervised(FAILING)
+    listener._pause = 0.5
+    wait_until(lambda: "it is not running" in (listener.wrong() or ""), what="the pause before the next start")
+    listener._command = lambda one, other: [sys.executable, "-S", "-c", ANSWERING, str(one), str(other)]
+    listener.renew()
+    wait_until(listener.snapshot)
+    renewed, end = _pid(listener), time.monotonic() + 2.5
+    wait_until(lambda: time.monotonic() > end, what="the pause to be over")
+    assert _pid(listener) == renewed
+    assert len(_children()) == len(before) + 1
+
+
 def test_a_stop_while_another_one_takes_over(supervised: Make) -> None:
-    """A stop does not wait for a process that has not begun to answer, and leaves none behind."""
+    """A stop does not wait for a process that has not begun to answer, says nothing of it, and leaves none behind."""
     listener = supervised(ANSWERING)
     wait_until(listener.snapshot)
     before, failed = _children(), list[Exception]()
@@ -170,7 +186,8 @@ def test_a_stop_while_another_one_takes_over(supervised: Make) -> None:
     wait_until(lambda: len(_children()) > len(before), what="the other process")
     listener.stop(5)
     renewing.join(5)
-    assert failed
+    assert not renewing.is_alive()
+    assert not failed
     assert len(_children()) < len(before)
 
 
@@ -195,7 +212,7 @@ def test_the_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another program listens already, the start is refused with what to do, and no process is left."""
     monkeypatch.setattr("sftpd_processor.http.server._TAKEN_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = Supervisor(f"127.0.0.1:{other.getsockname()[1]}", lambda *_: ["false"])
+        taken = Supervisor(f"127.0.0.1:{other.getsockname()[1]}", lambda *_: ["false"], b"")
         with pytest.raises(PermanentError, match="in use"):
             taken.start()
         taken.stop(0.1)
