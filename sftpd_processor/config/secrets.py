@@ -105,16 +105,16 @@ def _from_credential(name: str, place: Place) -> str:
 def _credential(name: str, place: Place) -> Path:
     if "/" in name or name in {"", ".", ".."}:
         raise ValueError(f"the credential {name!r} must be a plain name, without a folder")
-    if folder := place.environment.get("CREDENTIALS_DIRECTORY"):
-        return Path(folder) / name
-    here = [place.folder / place.name / name, place.folder / name]
-    for path in here:
-        if path.exists():
-            return path
-    raise ValueError(
-        f"the credential {name!r} is handed over by systemd (LoadCredential=); by hand it is looked for in"
-        f" {place.folder}, and is not there"
-    )
+    if handed := place.environment.get("CREDENTIALS_DIRECTORY"):
+        return Path(handed) / name
+    folder = place.folder if place.name in ("", "config") else place.folder / place.name  # as the units have it
+    path = folder / name
+    if not path.exists():
+        raise ValueError(
+            f"the credential {name!r} is handed over by systemd (LoadCredential=); by hand it is looked for in"
+            f" {str(folder)!r}, and is not there"
+        )
+    return path
 
 
 def _from_file(path: Path, *, private: bool = False) -> str:

@@ -136,9 +136,21 @@ def within(rows: CursorResult[Any], column: int) -> list[Row[Any]]:
     return taken
 
 
+_PATIENCE = {
+    "connect_timeout": 10,  # seconds
+    "tcp_user_timeout": 30_000,  # milliseconds
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""Of libpq: a database that says nothing any more is given up within half a minute; by itself it takes minutes, while
+every loop stands still. What the URL says goes first."""
+
+
 def _engine(url: sqlalchemy.URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        limits = {key: value for key, value in _PATIENCE.items() if key not in url.query}
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=limits)
     engine = create_engine(
         url, hide_parameters=True, connect_args={"isolation_level": None, "check_same_thread": False}
     )

@@ -60,13 +60,19 @@ def test_secret_from_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert password_of(load_settings(path)) == SECRET
 
 
-@pytest.mark.parametrize("folder", ["", "acme"])
-def test_a_credential_by_hand(tmp_path: Path, folder: str) -> None:
-    """Without systemd it is the file beside the configuration, or in the folder of the configuration's name."""
-    (tmp_path / folder).mkdir(exist_ok=True)
+@pytest.mark.parametrize(("name", "folder"), [("config", ""), ("acme", "acme")])
+def test_a_credential_by_hand(tmp_path: Path, name: str, folder: str) -> None:
+    """Without systemd it is the file that the units would hand over: beside config.toml, or for an instance in the
+    folder of its name and never its neighbour's."""
+    path = write(tmp_path, sftp(password='{ credential = "sftp-password" }')).rename(tmp_path / f"{name}.toml")
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "config").mkdir()
+    for other in {"", "acme", "config"} - {folder}:
+        secret_file(tmp_path / other, "sftp-password", "of-another-one")
+    with pytest.raises(ConfigurationError, match="is looked for in"):
+        load_settings(path)
     secret_file(tmp_path / folder, "sftp-password", SECRET + "\n")
-    path = write(tmp_path, sftp(password='{ credential = "sftp-password" }'))
-    assert password_of(load_settings(path.rename(tmp_path / "acme.toml"))) == SECRET
+    assert password_of(load_settings(path)) == SECRET
 
 
 @pytest.mark.parametrize(
