@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-BUILD ?= build
-DIST ?= dist
+# Of these three the environment decides nothing: others set such names, and root removes what is there.
+BUILD := build
+DIST := dist
 BUILDER := $(BUILD)/venv/.ready
+PREFIX := /opt/sftpd-processor
 DESTDIR ?=
-PREFIX ?= /opt/sftpd-processor
 PACKAGES ?=
 
-.PHONY: demo test check format bench dist install uninstall clean
+.PHONY: demo test check format bench dist install uninstall clean again
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,7 +25,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python tests/system_packages.py
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -43,20 +44,21 @@ bench: $(READY)
 
 # A wheel and a source archive, in $(DIST).
 dist: $(BUILDER)
-	rm -rf $(DIST)
-	$(BUILD)/venv/bin/hatchling build --directory $(abspath $(DIST))
+	rm -rf "$(DIST)"
+	"$(BUILD)/venv/bin/python" -m hatchling build --directory "$(DIST)"
 
-$(BUILDER): constraints.txt
+# Made anew also when it does not run any more, as after an upgrade of its interpreter.
+$(BUILDER): constraints.txt $(shell { "$(BUILD)/venv/bin/python" -c "import hatchling" || echo again; } 2>/dev/null)
 	@$(PYTHON) -c "import sftpd_processor.installation"
-	$(PYTHON) -m venv $(BUILD)/venv
-	$(BUILD)/venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt hatchling
-	touch $@
+	$(PYTHON) -m venv --clear "$(BUILD)/venv"
+	"$(BUILD)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt hatchling
+	touch "$@"
 
 # As root: the program into a virtual environment of its own under $(PREFIX), and its systemd service. What runs is not
 # disturbed. `make install PACKAGES="psycopg[binary]"` adds packages, DESTDIR=… stages it all, OPTIONS=--restart restarts.
 install: dist
 	$(PYTHON) -m sftpd_processor.installation --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --python "$(PYTHON)" \
-		--constraint constraints.txt --packages "$(PACKAGES)" $(OPTIONS) $(DIST)/*.whl
+		--constraint constraints.txt --packages "$(PACKAGES)" $(OPTIONS) "$(DIST)"/*.whl
 
 # The configuration, secrets and state stay.
 uninstall: PROGRAM = $(shell readlink -f "$(DESTDIR)$(PREFIX)/bin/sftpd-processor")
@@ -67,4 +69,4 @@ uninstall:
 	rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(PREFIX)"
 
 clean:
-	rm -rf $(VENV) $(BUILD) $(DIST) .demo .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) "$(BUILD)" "$(DIST)" .demo .mypy_cache .ruff_cache .hypothesis

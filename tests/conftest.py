@@ -5,6 +5,7 @@ The servers run once per session; each test gets its own folder, or its own data
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from sftpd_processor.testing.asyncssh_server import AsyncsshServer
 from sftpd_processor.testing.servers import OpenSshServer, find_sshd
 from tests.acceptance.support import Desk
 from tests.support import PostgresCluster, ServedFolder, not_here, postgres_cluster, served_folder
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """The command sets its own, also where a test calls it within this process: no other test is to inherit that."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
