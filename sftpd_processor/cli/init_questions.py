@@ -59,7 +59,7 @@ class Questions:
         if self._terminal:
             _say(f"This writes {self._place.config}. Ctrl-C ends it, and nothing is written.", "")
         host = self._text("host", given.host, "SFTP server")
-        port = given.port or (22 if self._quick else typer.prompt("Port", 22, type=int, err=True))
+        port = given.port or (22 if self._quick else typer.prompt("Port", "22", value_proc=_port, err=True))
         keys = shown_keys(SOURCE, host, port)
         answers = Answers(host, port, keys, self._confirmed(host, port, keys))
         self._log_in(answers)
@@ -219,6 +219,13 @@ def _answer(kind: str, text: str) -> str:
         return checked(kind, text.strip())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _port(text: str) -> int:
+    """A prompt's answer, likewise."""
+    if text.strip().isdecimal() and 1 <= int(text) <= 65_535:
+        return int(text)
+    raise typer.BadParameter("type a number from 1 to 65535")
 
 
 def _yes_or_key(text: str, keys: Sequence[HostKey]) -> str:

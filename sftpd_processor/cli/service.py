@@ -16,25 +16,30 @@ if TYPE_CHECKING:
     from sftpd_processor.installation.service import Service
     from sftpd_processor.installation.steps import Step
 
-_PREFIX = Path("/opt/sftpd-processor")
-
 app = typer.Typer(
     name="service",
-    help="Install the systemd service of this program, or remove it.\n\nBoth may be repeated. Configurations, secrets,"
+    help="Install the systemd service of this program, or remove it.\n\nConfigurations, secrets,"
     " state and drop-ins are never touched.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Root = Annotated[Path, typer.Option(metavar="DIR", help="A folder that stands for /, for making packages.")]
-Prefix = Annotated[Path, typer.Option(metavar="DIR", help="Where the service finds the program, in bin/.")]
+Prefix = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where the service finds the program, in bin/. Default: what has this one in versions/, or"
+        " /opt/sftpd-processor.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 
 @app.command()
 def install(
     root: Root = Path("/"),
-    prefix: Prefix = _PREFIX,
+    prefix: Prefix = None,
     restart: Annotated[bool, typer.Option("--restart", help="Restart the services that run.")] = False,
     without_packages: Annotated[
         bool,
@@ -44,13 +49,13 @@ def install(
 ) -> None:
     """Install or upgrade the service: units, account, a sample configuration, and the command.
 
-    PREFIX/bin then leads to this program. What runs goes on unchanged until it is restarted.
+    May be repeated. PREFIX/bin then leads to this program. What runs goes on unchanged until it is restarted.
     """
     _tell(_service(root, prefix).install(restart=restart, without=without_packages), as_json=as_json)
 
 
 @app.command()
-def uninstall(root: Root = Path("/"), prefix: Prefix = _PREFIX, as_json: AsJson = False) -> None:
+def uninstall(root: Root = Path("/"), prefix: Prefix = None, as_json: AsJson = False) -> None:
     """Stop the services and remove what `service install` put into place.
 
     What is left (configuration, secrets, state, the program) is told, with the commands that remove it.
@@ -58,15 +63,17 @@ def uninstall(root: Root = Path("/"), prefix: Prefix = _PREFIX, as_json: AsJson 
     _tell(_service(root, prefix).uninstall(), as_json=as_json)
 
 
-def _service(root: Path, prefix: Path) -> Service:
+def _service(root: Path, prefix: Path | None) -> Service:
     from pathlib import PurePosixPath
 
     from sftpd_processor.installation.service import Service
+    from sftpd_processor.installation.versions import own_prefix
 
-    if not prefix.is_absolute():
+    if prefix is not None and not prefix.is_absolute():
         raise typer.BadParameter("must be an absolute path", param_hint="--prefix")
     os.umask(0o022)  # every account may read units and run the program
-    return Service(root.absolute(), PurePosixPath(prefix))
+    root = root.absolute()
+    return Service(root, PurePosixPath(prefix) if prefix is not None else own_prefix(root))
 
 
 def _tell(steps: Iterator[Step], *, as_json: bool) -> None:

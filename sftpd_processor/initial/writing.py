@@ -47,7 +47,7 @@ def write(answers: Answers, place: Place) -> list[Path]:
     if answers.known_hosts:
         files[place.secrets / "known_hosts"] = answers.known_hosts
     with _told():
-        place.folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(place.folder, place)
         stage = Path(tempfile.mkdtemp(prefix=".init-", dir=place.folder))
         try:
             staged = {path: stage / path.relative_to(place.folder) for path in files}
@@ -80,8 +80,11 @@ def _write(path: Path, text: str, mode: int, place: Place) -> None:
 
 
 def _make_folder(path: Path, place: Place) -> None:
-    if not path.exists():
-        path.mkdir(mode=0o750)
+    if path.is_dir():
+        return
+    path.mkdir(parents=True)
+    if place.service:
+        path.chmod(0o750)  # whatever the umask
         _share(path, place)
 
 

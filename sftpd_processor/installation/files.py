@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from sftpd_processor.errors import PermanentError
-from sftpd_processor.installation.shipped import Shipped
+from sftpd_processor.installation.shipped import PREFIX, Shipped
 from sftpd_processor.installation.steps import Step
 
+_LIST = "installed.json"
 _BY_HAND = "it had been changed by hand, and that is now in {}; changes belong in a drop-in (systemctl edit)"
 
 
@@ -24,7 +27,8 @@ class Tree:
 
     def __init__(self, root: Path, prefix: PurePosixPath) -> None:
         self.root = root
-        self._list = self.at(prefix / "installed.json")
+        self._prefix = prefix
+        self._list = self.at(prefix / _LIST)
         self._hashes = self._read()
 
     def at(self, path: PurePosixPath) -> Path:
@@ -43,9 +47,10 @@ class Tree:
             return Step("made", name)
         saved = ""
         if known != _hash(there):
-            saved = _BY_HAND.format(f"{name}.saved")
-            with _told(path):
-                path.replace(path.with_name(f"{path.name}.saved"))
+            free = _free(path)
+            saved = _BY_HAND.format(file.target.with_name(free.name))
+            with told(path):
+                path.replace(free)
         write(path, file.content, file.mode)
         return Step("replaced", name, saved)
 
@@ -57,26 +62,29 @@ class Tree:
             if there is not None and _hash(there) != known:
                 yield Step("kept", name, "it was changed by hand")
             elif there is not None:
-                with _told(path):
+                with told(path):
                     path.unlink()
                 yield Step("removed", name)
-            if path.with_name(f"{path.name}.saved").exists():
-                yield Step("kept", f"{name}.saved", "it was changed by hand")
+            for saved in sorted(path.parent.glob(f"{glob.escape(path.name)}.saved*")):
+                yield Step("kept", str(PurePosixPath(name).with_name(saved.name)), "it was changed by hand")
             with contextlib.suppress(OSError):
                 path.parent.rmdir()  # when it is empty
+
+    def forget(self) -> None:
+        """Remove the list: the last step of a removal, so that one that was cut off can be repeated."""
         self._hashes.clear()
-        with _told(self._list):
+        with told(self._list):
             self._list.unlink(missing_ok=True)
 
     def link(self, path: PurePosixPath, target: PurePosixPath, *, over_files: bool = False) -> Step:
-        """Make a symbolic link, or turn one, at once as a whole; nothing else is replaced, but for `over_files`."""
+        """Make a symbolic link, or turn one of ours, at once as a whole; `over_files` replaces any link or file."""
         here = self.at(path)
         if here.is_symlink() and here.readlink() == Path(target):
             return Step("same", str(path))
-        if here.exists() and not here.is_symlink() and not (over_files and here.is_file()):
-            return Step("kept", str(path), f"it is no link of ours; the program is {target}")
         turned = os.path.lexists(here)
-        with _told(here):
+        if turned and not (here.is_symlink() or here.is_file() if over_files else self._is_ours(path)):
+            return Step("kept", str(path), f"it is no link of ours; the program is {target}")
+        with told(here):
             here.parent.mkdir(parents=True, exist_ok=True)
             new = here.with_name(f".{here.name}.new")
             new.unlink(missing_ok=True)
@@ -89,9 +97,23 @@ class Tree:
         here = self.at(path)
         if not here.is_symlink() or here.readlink() != Path(target):
             return Step("same", str(path))
-        with _told(here):
+        with told(here):
             here.unlink()
         return Step("removed", str(path))
+
+    def _is_ours(self, path: PurePosixPath) -> bool:
+        """Whether a link leads below a prefix of ours, or nowhere."""
+        if not self.at(path).is_symlink():
+            return False
+        leads = PurePosixPath(os.path.normpath(path.parent / self.at(path).readlink()))
+        if not self.at(leads).exists() or leads.is_relative_to(PREFIX) or leads.is_relative_to(self._prefix):
+            return True
+        return any(self.at(folder / _LIST).is_file() for folder in leads.parents)
+
+    @property
+    def installed(self) -> bool:
+        """Whether something was put from this prefix, and not all of it removed since."""
+        return self._list.is_file()
 
     def save(self) -> None:
         """Write the list."""
@@ -107,7 +129,7 @@ class Tree:
 
 def write(path: Path, content: bytes, mode: int) -> None:
     """Write a file at once as a whole, with its folders."""
-    with _told(path):
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.new")
         new.unlink(missing_ok=True)
@@ -117,8 +139,15 @@ def write(path: Path, content: bytes, mode: int) -> None:
         new.replace(path)
 
 
+def _free(path: Path) -> Path:
+    """The first free one of `<name>.saved`, `<name>.saved.1`, `<name>.saved.2`, …"""
+    ends = itertools.chain(("",), (f".{number}" for number in itertools.count(1)))
+    names = (path.with_name(f"{path.name}.saved{end}") for end in ends)
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def _content(path: Path) -> bytes | None:
-    with _told(path), contextlib.suppress(FileNotFoundError):
+    with told(path), contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
     return None
 
@@ -128,7 +157,8 @@ def _hash(content: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
+    """Let the system's refusal be a `PermanentError` that names the path."""
     try:
         yield
     except OSError as error:

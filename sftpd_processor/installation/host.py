@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from sftpd_processor.errors import PermanentError
+from sftpd_processor.installation.files import told
 from sftpd_processor.installation.shipped import ACCOUNTS, CONFIGURATION
 from sftpd_processor.installation.steps import Step
 
@@ -19,6 +20,7 @@ ACCOUNT = "sftpd-processor"
 STATE = PurePosixPath("/var/lib/sftpd-processor")
 OLDEST_SYSTEMD = 250
 """With credentials that have a value in place of a missing file (its NEWS)."""
+_SHARED = ("*.toml", "known_hosts", "*/", "*/known_hosts")
 _OVERRIDES = Path("/etc/systemd/system")
 _UNIT = re.compile(r"sftpd-processor(@.+)?\.service")
 
@@ -58,14 +60,24 @@ def make_account() -> Step:
 
 
 def share_configuration() -> Iterator[Step]:
-    """Let the account read the configurations, and their folder: what root's group may read, its own may instead."""
-    group = _group()
+    """Let the account read the configurations, the known_hosts files, and their folders: what root's group may read,
+    its own may instead.
+
+    Raises `PermanentError` when that fails.
+    """
+    if (group := _group()) is None:
+        return
     folder = Path(CONFIGURATION)
-    for path in (folder, *sorted(folder.glob("*.toml"))):
-        status = path.stat()
-        if group is not None and status.st_gid == 0 and status.st_mode & stat.S_IRGRP:
+    for path in (folder, *sorted({found for kind in _SHARED for found in folder.glob(kind)})):
+        below = (path, *path.parents)[: len(path.relative_to(folder).parts)]
+        if any(part.name.startswith(".") or part.is_symlink() for part in below):
+            continue  # an editor's, such as Emacs' `.#config.toml`, or something elsewhere
+        with told(path):
+            status = path.stat()
+            if not (status.st_gid == 0 and status.st_mode & stat.S_IRGRP):
+                continue
             os.chown(path, -1, group)
-            yield Step("ran", f"chgrp {ACCOUNT} {path}")
+        yield Step("ran", f"chgrp {ACCOUNT} {path}")
 
 
 def reload_systemd() -> Step:

@@ -19,7 +19,8 @@ _CONFIG = CONFIGURATION / "config.toml"
 class Service:
     """The service on this machine, or in the folder `root` that is to become one.
 
-    Every verb does its steps while they are taken from it, and may be repeated. Both raise `PermanentError`.
+    Every verb does its steps while they are taken from it, and goes on where one before was cut off. Both raise
+    `PermanentError`.
     """
 
     def __init__(self, root: Path, prefix: PurePosixPath) -> None:
@@ -52,9 +53,13 @@ class Service:
         """Stop the services and remove what was installed, but no configuration, no secret and no state."""
         if self._real:
             host.require_root()
+        if not self._tree.installed:  # rather than stop what another prefix's program runs, and remove nothing
+            raise PermanentError(f"nothing is installed in {self._prefix}; name the folder where it is by --prefix")
+        if self._real:
             yield from self._stop()
         yield from self._tree.remove_all()
         yield from self._program.leave()
+        self._tree.forget()
         if self._real and host.systemd_runs():
             yield host.reload_systemd()
         yield from self._left()
@@ -88,8 +93,8 @@ class Service:
             return
         if (version := host.systemd_version() or 0) < host.OLDEST_SYSTEMD:
             yield Step("note", f"this is systemd {version}; the units need {host.OLDEST_SYSTEMD} or newer")
-        if self._changed:
-            yield host.reload_systemd()
+        step = host.reload_systemd()  # also of what a run that was cut off has changed
+        yield step if self._changed else Step("same", step.what)
         running = host.running_units()
         late = running if self._changed else host.outdated(running, self._program.bin)
         if not late:

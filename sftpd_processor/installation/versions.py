@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,12 +16,19 @@ from sftpd_processor.errors import PermanentError
 from sftpd_processor.installation import host
 from sftpd_processor.installation.files import Tree
 from sftpd_processor.installation.interpreter import hidden, unreachable
+from sftpd_processor.installation.shipped import PREFIX
 from sftpd_processor.installation.steps import Step
 
 COMMAND = PurePosixPath("/usr/local/bin/sftpd-processor")
 _OURS = {"sftpd-processor", "pip", "setuptools", "wheel"}
 # Not `python`: through a link from elsewhere it would not find its environment. The one that the service runs is last.
 _COMMANDS = ("pip", "sftpd-processor")
+
+
+def own_prefix(root: Path) -> PurePosixPath:
+    """The prefix that holds the program that is running this, seen from `root`; the usual one when none does."""
+    folder = _own_folder(root)
+    return folder.parents[2] if folder.match("versions/*/bin") else PREFIX
 
 
 class Program:
@@ -30,7 +38,7 @@ class Program:
         self._tree = tree
         self._prefix = prefix
         self._folder = prefix / "bin"
-        self.bin = self._final(Path(sysconfig.get_path("scripts")))
+        self.bin = _own_folder(tree.root)
         """Where its commands lie on the final machine."""
 
     def check(self) -> None:
@@ -67,6 +75,8 @@ class Program:
         yield self._tree.unlink(COMMAND, self._folder / "sftpd-processor")
         for name in _COMMANDS:
             yield self._tree.unlink(self._folder / name, self._target(name))
+        with contextlib.suppress(OSError):
+            self._tree.at(self._folder).rmdir()  # when it is empty
 
     def left_out(self) -> list[str]:
         """The packages that were added to the version used until now, and that this one lacks."""
@@ -79,10 +89,6 @@ class Program:
         needed = {_name(line) for found in old for line in found.requires or () if "extra ==" not in line}
         new = {_plain(found.name) for found in distributions()}
         return sorted({_plain(found.name) for found in old} - needed - new - _OURS)
-
-    def _final(self, path: Path) -> PurePosixPath:
-        root = self._tree.root
-        return PurePosixPath("/") / path.relative_to(root) if path.is_relative_to(root) else PurePosixPath(path)
 
     def _target(self, name: str) -> PurePosixPath:
         inside = self.bin.is_relative_to(self._prefix)
@@ -106,6 +112,12 @@ class Program:
                 continue
             shutil.rmtree(folder.parent)
             yield Step("removed", str(versions / name))
+
+
+def _own_folder(root: Path) -> PurePosixPath:
+    """Where the commands of the program that is running this lie, seen from `root` if they are below it."""
+    path = PurePosixPath(sysconfig.get_path("scripts"))
+    return "/" / path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def _name(requirement: str) -> str:

@@ -148,12 +148,13 @@ def test_a_person_answers(desk: Desk, asyncssh_server: ServedFolder, sit: Sit) -
 def test_a_person_with_a_key(desk: Desk, openssh: ServedFolder, sit: Sit) -> None:
     """A key in place of the password, and the fingerprint pasted in place of "yes"; what is not fit is asked again."""
     server = openssh.server
-    person = sit(
-        "--output", "config.toml", "--folder", str(openssh.folder), "--handler", "log", "--port", str(server.port)
-    )
+    person = sit("--output", "config.toml", "--folder", str(openssh.folder), "--handler", "log")
     person.answer("SFTP server: ", "sftp://127.0.0.1/")
     person.see("without sftp://")
     person.answer("SFTP server: ", server.host)
+    person.answer("Port [22]: ", "99999")
+    person.see("type a number from 1 to 65535")
+    person.answer("Port [22]: ", str(server.port))
     person.answer('Type "yes"', "no")
     person.answer('type "yes", or paste the fingerprint', f"SHA256:{'B' * 43}")
     person.see("the server shows no such key")

@@ -53,6 +53,13 @@ def make(target: str, root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
 
 
+def planned(*words: str, **environment: str) -> str:
+    """The commands that `make` would run."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-n", "-C", str(ROOT), *words]
+    return subprocess.check_output(command, env=kept | environment, text=True)
+
+
 def newer(stage: Stage) -> Path:
     """Another version beside the one that is used, not yet installed."""
     folder = stage.versions / "9.9.9-00000000"
@@ -75,6 +82,25 @@ def test_the_packages_hold_what_an_installation_needs(made: Path) -> None:
     assert {name.split("/")[0] for name in names if "." not in name.split("/")[0]} == {
         "LICENSE", "Makefile", "PKG-INFO", "docs", "sftpd_processor", "systemd",
     }  # fmt: skip
+
+
+def test_the_environment_moves_no_folder() -> None:
+    """What a CI or conda calls DIST, BUILD and PREFIX is neither removed nor written by `make`; its arguments win."""
+    names = ("BUILD", "DIST", "PREFIX")
+    assert "/theirs" not in planned("install", "clean", **dict.fromkeys(names, "/theirs"))
+    assert 'rm -rf "/my own"' in planned("dist", "DIST=/my own")
+
+
+def test_a_builder_that_does_not_run_is_made_anew(tmp_path: Path) -> None:
+    """`make dist` makes its tools again when their interpreter has gone, and not when they work."""
+    python = tmp_path / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    (tmp_path / "venv/.ready").touch()
+    python.symlink_to("/usr/bin/python3.0")
+    assert "-m venv --clear" in planned("dist", f"BUILD={tmp_path}")
+    python.unlink()
+    python.symlink_to("/bin/true")
+    assert "-m venv" not in planned("dist", f"BUILD={tmp_path}")
 
 
 def test_it_puts_everything_into_place(untouched: Stage) -> None:
@@ -189,8 +215,9 @@ def test_a_unit_of_an_older_version_is_replaced(stage: Stage) -> None:
     assert not stage.at(f"{UNIT}.saved").exists()
 
 
-def test_another_prefix_is_written_into_the_units(stage: Stage) -> None:
-    """With --prefix the units start the program from there."""
+def test_another_prefix_is_found_again(stage: Stage) -> None:
+    """The units start the program from the prefix that it lies in; `service install` and `service uninstall` find that
+    prefix by themselves, and where nothing is installed an uninstallation is refused."""
     other = stage.at("/srv/inbox")
     other.mkdir(parents=True)
     shutil.move(stage.versions, other / "versions")
@@ -198,6 +225,12 @@ def test_another_prefix_is_written_into_the_units(stage: Stage) -> None:
     stage.steps("install", "--prefix", "/srv/inbox", version=version)
     assert "ExecStart=/srv/inbox/bin/sftpd-processor -c" in stage.at(UNIT).read_text()
     assert stage.at("/usr/local/bin/sftpd-processor").readlink() == Path("/srv/inbox/bin/sftpd-processor")
+    assert set(stage.steps("install", version=version).values()) == {"same"}
+    refused = stage.service("uninstall", "--prefix", "/srv/other", version=version)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "nothing is installed in /srv/other; name the folder where it is by --prefix" in refused.stderr
+    assert stage.steps("uninstall", version=version)[UNIT] == "removed"
+    assert [path.name for path in other.iterdir()] == ["versions"]
 
 
 def test_uninstall_leaves_what_is_the_operators(stage: Stage) -> None:
@@ -217,6 +250,7 @@ def test_uninstall_leaves_what_is_the_operators(stage: Stage) -> None:
     for word in ("/etc/sftpd-processor", "/var/lib/sftpd-processor", "/etc/systemd/system/sftpd-processor.service.d"):
         assert f"to remove: rm -r {word}\n" in said.stdout
     assert "@.service: it was changed by hand" in said.stdout
+    assert not stage.at("/opt/sftpd-processor").exists()
     again = make("uninstall", stage.root)
     assert (again.returncode, "nothing is installed in" in again.stderr) == (2, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -92,6 +93,30 @@ def test_what_init_prints_works(service: Service, asyncssh_server: ServedFolder)
     owner = machine.run("stat", "-c", "%U:%G %a", *told["written"]).stdout.splitlines()
     assert owner == ["root:sftpd-processor 640", "root:root 600"]
     machine.systemctl("disable", service.unit)
+
+
+def test_what_was_written_before_the_account_is_shared(running: Service) -> None:
+    """Of what `init` wrote when there was no account yet, the service can read what root's group can; links, such as
+    an editor's, are left alone. systemd reads the units anew also when no file differs, as after a run cut off."""
+    machine, folder = running.machine, running.config.parent
+    (folder / "acme").mkdir()
+    for name in ("acme.toml", "known_hosts", "acme/known_hosts", "acme/sftp-key"):
+        (folder / name).touch()
+        (folder / name).chmod(0o600 if name.endswith("key") else 0o640)
+    (folder / "acme").chmod(0o750)
+    (folder / ".#acme.toml").symlink_to("me@machine.1:2")
+    os.utime(machine.path("/usr/local/lib/systemd/system/sftpd-processor.service"))
+    assert running.prop("NeedDaemonReload") == "yes"
+    said = steps(machine, COMMAND, "install")
+    shared = {
+        name
+        for name in ("acme", "acme.toml", "acme/known_hosts", "known_hosts", "acme/sftp-key", ".#acme.toml")
+        if said.get(f"chgrp sftpd-processor /etc/sftpd-processor/{name}") == "ran"
+    }
+    assert shared == {"acme", "acme.toml", "acme/known_hosts", "known_hosts"}
+    account = ("setpriv", "--reuid=sftpd-processor", "--regid=sftpd-processor", "--clear-groups")
+    machine.run(*account, "cat", *(f"/etc/sftpd-processor/{name}" for name in ("known_hosts", "acme/known_hosts")))
+    assert running.prop("NeedDaemonReload") == "no"
 
 
 def test_an_upgrade_restarts_nothing_unless_asked(running: Service) -> None:

@@ -35,6 +35,16 @@ def test_all_is_written(tmp_path: Path) -> None:
     assert dict(os.environ) == before
 
 
+def test_a_closed_umask_closes_no_folder_to_the_service(tmp_path: Path) -> None:
+    """Both folders of an instance can be read by the group, which the service's account gets, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        write(answers(), Place(tmp_path / "new" / "acme.toml", service=True))
+    finally:
+        os.umask(before)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "new/acme")} == {0o750}
+
+
 def test_nothing_is_written_when_it_would_be_wrong(tmp_path: Path) -> None:
     """A configuration that `check` refuses is not put into place, nor are its secrets; what was there stays."""
     (tmp_path / "config.toml").write_text("# mine\n")

@@ -130,6 +130,36 @@ def test_links_are_turned_and_nothing_else(tmp_path: Path) -> None:
     assert tree.link(link, first, over_files=True).did == "replaced"
 
 
+def test_a_link_of_somebody_else_stays(tmp_path: Path) -> None:
+    """A link that leads to another program is kept and told; one that leads below a prefix of ours, this one's or
+    another's, or nowhere, is turned."""
+    tree, link = Tree(tmp_path, PurePosixPath("/srv/new")), PurePosixPath("/usr/local/bin/x")
+    kept = {}
+    for prefix in ("/opt/pipx", "/opt/sftpd-processor", "/srv/new", "/srv/old", "/nowhere"):
+        target = PurePosixPath(prefix) / "bin/x"
+        if prefix != "/nowhere":
+            tree.at(target).parent.mkdir(parents=True)
+            tree.at(target).touch()
+        if prefix == "/srv/old":
+            Tree(tmp_path, PurePosixPath(prefix)).save()
+        tree.link(link, target, over_files=True)
+        kept[prefix] = tree.link(link, PurePosixPath("/srv/new/bin/new")).did == "kept"
+        assert (tree.at(link).readlink() == Path(target)) == kept[prefix]
+    assert [prefix for prefix in kept if kept[prefix]] == ["/opt/pipx"]
+
+
+def test_every_change_by_hand_is_kept(tmp_path: Path) -> None:
+    """A file that was changed twice, before two upgrades, is kept twice, and both are told at the removal."""
+    tree = Tree(tmp_path, PREFIX)
+    tree.put(Shipped(FILE, b"1"))
+    for number in ("2", "3"):
+        tree.at(FILE).write_text(f"by hand {number}")
+        tree.put(Shipped(FILE, number.encode()))
+    saved = {name: tree.at(FILE.with_name(name)).read_text() for name in ("a.conf.saved", "a.conf.saved.1")}
+    assert saved == {"a.conf.saved": "by hand 2", "a.conf.saved.1": "by hand 3"}
+    assert [step.did for step in tree.remove_all()] == ["removed", "kept", "kept"]
+
+
 def test_a_damaged_list_is_told(tmp_path: Path) -> None:
     """A list of what was installed that cannot be read is named, and what to do with it."""
     listed = tmp_path / "opt/sftpd-processor/installed.json"
