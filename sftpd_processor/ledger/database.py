@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from sftpd_processor.collector import give_back
 from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
-from sftpd_processor.ledger.schema import REVISION, counters, metadata
+from sftpd_processor.ledger.schema import REVISION, counters, create, metadata
 
 _MOST_BYTES = 16 << 20
 
@@ -56,7 +56,7 @@ class Database:
             found = _revision(connection)
             if found is None:
                 _refuse_foreign(connection, self.label)
-                metadata.create_all(connection)
+                create(connection)
                 connection.execute(counters.insert().values(name="rows", value=0))
                 connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
                 connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})

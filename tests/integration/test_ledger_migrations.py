@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sftpd_processor.errors import LedgerUnavailable, LedgerUnusable
 from sftpd_processor.ledger import database
 from sftpd_processor.ledger.ledger import Ledger
-from sftpd_processor.ledger.schema import REVISION, metadata
+from sftpd_processor.ledger.schema import REVISION, create, metadata
 from tests.ledger_samples import event, opened, record, rows, sqlite_url
 
 _NEXT = '''
@@ -127,7 +127,7 @@ def test_migrations_make_the_tables_of_the_schema(url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
         for table in reversed(metadata.sorted_tables):
             connection.execute(text(f"DROP TABLE {table.name}"))
-        metadata.create_all(connection)
+        create(connection)
     created = _described(engine)
     engine.dispose()
     assert set(migrated) == set(metadata.tables)
