@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILES = 300
 SEED = 7
-SETTLE_SECONDS = 1
+SETTLE_SECONDS = 3
 UNFINISHED = 3
 LEFT_ALONE = {"notes.txt": b"not for this program", ".upload.json.part": b'{"type": "inbo'}
 
