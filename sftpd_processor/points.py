@@ -34,7 +34,21 @@ POINTS = {
     "settling": "results are about to be written",
     "settled": "results are committed",
 }
-"""Every point, and what is true there."""
+"""Every point on the way of a file, and what is true there."""
+
+ASIDE = {
+    "replay-begun": "a replay has its number, and has taken nothing",
+    "replay-brought": "archived files are in the ledger, and their events have no deliveries yet",
+    "replay-taken": "the next events of a replay are taken, with the results of those before",
+    "replay-handing-over": "events of a replay are about to be handed over",
+    "replay-settling": "the last results of a replay, or those of a slow handler, are about to be written",
+    "day-written": "a compacted day is written beside its folder, and was not read back",
+    "day-verified": "every byte of it was read back, and it has another name yet",
+    "day-in-place": "it is in its place, and the plain copies are still there",
+    "original-removed": "one more of them is removed",
+    "originals-removed": "their folder is still there",
+}
+"""The same of a replay and of compacting a day, which `certify` does not wait for."""
 
 
 def _kill_at(wanted: str) -> Callable[[str], None]:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftpd_processor.cli.words import counted, iso
+from sftpd_processor.errors import PermanentError
 
 if TYPE_CHECKING:
+    from sftpd_processor.archive.copies import Copies
     from sftpd_processor.ledger.ledger import Ledger
 
 Story = dict[str, Any]
+_KEPT = (None, "altered")
+_UNWRITTEN = "its local copy is still to be written"
 
 _CAME = {"http": "posted live", "replay": "put here by `retry --corrected`"}
 """What stands in place of the first listing, by origin: nobody listed these."""
+
+GONE = {
+    "expired": "is not kept any more: its time was over",
+    "forgotten": "is not kept any more: `archive forget` removed it",
+    "altered": "was written anew, without what `archive forget` removed",
+}
+"""What has become of a copy, or of an event's contents."""
 
 MOST = 20
 """Of everything of which there can be many: files, events, repeats, attempts."""
@@ -23,9 +35,12 @@ MOST = 20
 class Teller:
     """Tells what the ledger knows."""
 
-    def __init__(self, ledger: Ledger, *, ordered: bool) -> None:
-        """`ordered`: whether a delivery waits for the ones before it in its conversation."""
+    def __init__(self, ledger: Ledger, state: Path, *, ordered: bool) -> None:
+        """`state` is the state folder; `ordered`: whether a delivery waits for those before it in its conversation."""
+        from sftpd_processor.archive.copies import Copies
+
         self._ledger = ledger
+        self._copies = Copies(state)
         self._stories = ledger.stories
         self._ordered = ordered
         self._breakers = ledger.figures.breakers()
@@ -35,6 +50,7 @@ class Teller:
         noted: dict[str, Any] = json.loads(row["reason"] or "{}") if row["state"] == "recorded" else {}
         events, events_in_all = self._stories.events_of(row["id"], MOST)
         corrected = self._stories.file(row["corrected_by"]) if row["corrected_by"] else None
+        lies = where(self._copies, row["archive_path"]) if row["archive_path"] and row["gone"] in _KEPT else None
         return {
             "source": row["source"],
             "name": row["name"],
@@ -47,9 +63,11 @@ class Teller:
             "reason": None if row["state"] == "recorded" else row["reason"],
             "verdict": row["verdict"],
             "archive_path": row["archive_path"],
+            "copy": lies,
+            "gone": row["gone"],
             "disposal": row["disposal"],
             "corrected": corrected and {"at": iso(corrected["recorded_at"]), "verdict": corrected["verdict"]},
-            "history": [{"at": iso(at), "what": what} for at, what in _history(row, corrected)],
+            "history": [{"at": iso(at), "what": what} for at, what in _history(row, corrected, lies)],
             "problems": noted.get("faults", []),
             "problems_in_all": noted.get("total", 0),
             "events": [self.event(event) for event in events],
@@ -71,6 +89,7 @@ class Teller:
             "recorded": iso(row["recorded_at"]),
             "file": f"{file['source']}/{file['name']}",
             "position": row["position"] + 1,
+            "gone": row["gone"],
             "came_again": [_came_again(again) for again in came_again],
             "came_again_in_all": in_all,
             "deliveries": [self._delivery(found) for found in self._stories.deliveries_of(row["id"], MOST)],
@@ -90,10 +109,19 @@ class Teller:
             "said": row["detail"],
             "history": [{**one, "ended_at": iso(one["ended_at"])} for one in row["history"]],
             "history_in_all": row["history_in_all"],
+            "again": [{**one, "settled_at": iso(one["settled_at"])} for one in row["again"]],
         }
 
 
-def _history(row: Story, corrected: Story | None) -> list[tuple[int | None, str]]:
+def where(copies: Copies, stored: str) -> str:
+    """Where a copy lies now, for people; or what is wrong with it."""
+    try:
+        return copies.where(stored) or f"MISSING: {stored}"
+    except PermanentError as error:
+        return f"{stored}: {error}"
+
+
+def _history(row: Story, corrected: Story | None, lies: str | None) -> list[tuple[int | None, str]]:
     """What happened when; None stands for now."""
     told = [(row["first_seen"], _CAME.get(row["origin"], "first listed"))]
     if row["occurrence"]:
@@ -102,17 +130,21 @@ def _history(row: Story, corrected: Story | None) -> list[tuple[int | None, str]
         told.append((row["first_seen"], f"had to wait: {row['waited']}"))
     if row["state"] != "recorded":
         return [*told, (None, f"{row['state']}: {row['reason']}")]
-    return told + sorted(_after_recording(row, corrected), key=lambda step: (step[0] is None, step[0] or 0))
+    return told + sorted(_after_recording(row, corrected, lies), key=lambda step: (step[0] is None, step[0] or 0))
 
 
-def _after_recording(row: Story, corrected: Story | None) -> list[tuple[int | None, str]]:
+def _after_recording(row: Story, corrected: Story | None, lies: str | None) -> list[tuple[int | None, str]]:
     look = f" by look {row['look']}" if row["look"] else ""
     came_to = f": {row['verdict']}, {counted(row['events'], 'event')}"
     told: list[tuple[int | None, str]] = [(row["recorded_at"], f"recorded{look}{'' if row['reread_at'] else came_to}")]
     if row["reread_at"]:
         told.append((row["reread_at"], f"read again by `retry --quarantined`{came_to}"))
-    copied = f"copied to {row['archive_path']}" if row["archived_at"] else "its local copy is still to be written"
+    copied = f"copied to {row['archive_path'] or 'the archive'}" if row["archived_at"] else _UNWRITTEN
     told.append((row["archived_at"], copied))
+    if row["gone"]:
+        told.append((None, f"its copy {GONE[row['gone']]}"))
+    if lies not in (None, row["archive_path"]):
+        told.append((None, f"its copy: {lies}"))
     if row["disposal"]:
         told.append((row["disposed_at"], f"{row['disposal']} at the source by look {row['disposed_look']}"))
     elif row["origin"] not in _CAME:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sftpd_processor.cli.lines import more, page
+from sftpd_processor.cli.story import GONE
 from sftpd_processor.cli.words import counted
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ def _event_lines(event: Story, *, alone: bool) -> list[str]:
         lines.append(f"  {_time(event['recorded'])}  recorded from {event['file']}, item {event['position']}")
     lines += [f"  {_time(again['at'])}  came again {_how(again)}, in {again['file']}" for again in event["came_again"]]
     lines += [f"  {line}" for line in more(event["came_again_in_all"] - len(event["came_again"]), "time", "times")]
+    if event["gone"]:
+        lines.append(f"  what was in it {GONE[event['gone']]}")
     if not event["deliveries"]:
-        lines.append("  no handler wanted it")
+        lines.append("  no handler wanted it" if not event["gone"] else "  no delivery is kept")
     for delivery in event["deliveries"]:
         lines += [f"  {line}" for line in _delivery_lines(delivery)]
     return lines
@@ -96,7 +99,8 @@ def _delivery_lines(delivery: Story) -> list[str]:
             delivery["history_in_all"] - len(delivery["history"]), "attempt before these", "attempts before these"
         )
     ]
-    return lines + [f"  {_time(one['ended_at'])}  {_attempt(one)}" for one in delivery["history"]]
+    lines += [f"  {_time(one['ended_at'])}  {_attempt(one)}" for one in delivery["history"]]
+    return lines + [f"  {_time(one['settled_at'])}  {_again(one)}" for one in delivery["again"]]
 
 
 def _ending(delivery: Story) -> str:
@@ -122,6 +126,11 @@ def _attempt(one: Story) -> str:
     if one["outcome"] == "cut off":
         return f"attempt {one['attempt']} was cut off: the process ended"
     return f"attempt {one['attempt']} failed" + (f": {one['detail']}" if one["detail"] else "")
+
+
+def _again(one: Story) -> str:
+    said = f": {one['detail']}" if one["detail"] else ""
+    return f"once more, by replay {one['replay']}: {one['state']}{said}"
 
 
 def _time(moment: str | None) -> str:

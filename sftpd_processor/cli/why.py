@@ -12,6 +12,7 @@ import typer
 from sftpd_processor.cli import exit_codes
 from sftpd_processor.cli.configured import Configured, configured
 from sftpd_processor.cli.opened import opened_ledger
+from sftpd_processor.cli.story import MOST
 from sftpd_processor.cli.words import iso
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ def why(
 
 def tell(config: Configured, ledger: Ledger, what: str) -> dict[str, Any]:
     """All that is known of `what`: of files by that name; without any, of events."""
-    from sftpd_processor.cli.story import MOST, Teller
+    from sftpd_processor.cli.story import Teller
 
-    teller = Teller(ledger, ordered=config.settings.delivery.order == "conversation")
-    files, files_in_all = _files(ledger, what, MOST)
-    numbers = [] if files else _events(ledger, what)
+    settings = config.settings
+    teller = Teller(ledger, settings.state.dir, ordered=settings.delivery.order == "conversation")
+    files, files_in_all = files_named(ledger, what, MOST)
+    numbers = [] if files else events_named(ledger, what)
     events = [event for number in numbers[:MOST] if (event := ledger.stories.event(number))]
     return {
         "asked": what,
@@ -67,7 +69,7 @@ def tell(config: Configured, ledger: Ledger, what: str) -> dict[str, Any]:
     }
 
 
-def _files(ledger: Ledger, what: str, most: int) -> tuple[list[Story], int]:
+def files_named(ledger: Ledger, what: str, most: int) -> tuple[list[Story], int]:
     """Those of `source/name`; else those of that name, as it is, or as a name that is not safe to print is kept."""
     from sftpd_processor.pipeline.admission import shown
 
@@ -78,7 +80,7 @@ def _files(ledger: Ledger, what: str, most: int) -> tuple[list[Story], int]:
     return [], 0
 
 
-def _events(ledger: Ledger, what: str) -> list[int]:
+def events_named(ledger: Ledger, what: str) -> list[int]:
     """What `what` stands for. Webio's ids are numbers too, so a number may be both."""
     if not _is_text(what):
         return []
@@ -116,7 +118,7 @@ def _never_listed(config: Configured, ledger: Ledger, what: str) -> list[Story]:
 
 def _such_a_file(source: SourceSettings, name: str) -> str | None:
     """What would become of a file of that name; None when `name` stands for several."""
-    from sftpd_processor.ledger.selection import is_pattern
+    from sftpd_processor.ledger.names import is_pattern
     from sftpd_processor.pipeline.admission import admission
     from sftpd_processor.sources.base import Entry
 

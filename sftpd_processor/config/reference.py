@@ -14,6 +14,7 @@ from sftpd_processor.config.schema import alternatives, is_list, toml
 from sftpd_processor.config.settings import (
     AdminSettings,
     AlertSettings,
+    ArchiveSettings,
     DeliverySettings,
     HandlerSettings,
     HttpSettings,
@@ -57,6 +58,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("[http]", HttpSettings, None),
     ("[[values]]", ValuesSettings, None),
     ("[admin]", AdminSettings, None),
+    ("[archive]", ArchiveSettings, None),
     ("[log]", LogSettings, None),
     ("[[alerts]]", AlertSettings, None),
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from sftpd_processor.config.alerts import AlertSettings
+from sftpd_processor.config.archive import ArchiveSettings
 from sftpd_processor.config.http import AdminSettings, HttpSettings
 from sftpd_processor.config.kinds import Callable, Line, LocalPath, Name, Options, Seconds, Whole
 from sftpd_processor.config.log import LogSettings
@@ -26,6 +27,7 @@ from sftpd_processor.config.values import ValuesSettings
 __all__ = [
     "AdminSettings",
     "AlertSettings",
+    "ArchiveSettings",
     "DeliverySettings",
     "DirectorySourceSettings",
     "HandlerSettings",
@@ -166,6 +168,9 @@ class Settings(Section):
     )
     admin: AdminSettings | None = Field(
         None, description="The operators' listener; without it there is none.", examples=[]
+    )
+    archive: ArchiveSettings = Field(
+        default_factory=ArchiveSettings, description="How long what is kept on this machine stays.", examples=[]
     )
     log: LogSettings = Field(
         default_factory=LogSettings, description="What is written to the log, and how.", examples=[]

@@ -32,12 +32,14 @@ from sftpd_processor.pipeline.loop import Loop
 from sftpd_processor.pipeline.poller import Poller
 from sftpd_processor.points import reached
 from sftpd_processor.repeats import Repeats
+from sftpd_processor.reprocess.lock import if_free
 from sftpd_processor.state import StateFolder
 
 if TYPE_CHECKING:
     from sftpd_processor.alerts.watch import Alerter
     from sftpd_processor.http.readiness import Health
     from sftpd_processor.http.supervisor import Command
+    from sftpd_processor.upkeep.nightly import Nightly
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Daemon:
         self._delivering = Delivering(handlers, settings.delivery, self._ledger, self._measures, self._meanwhile)
         self._polling = Polling(settings.sources, self._poller, self._meanwhile)
         self._alerter: Alerter | None = None
+        self._nightly: Nightly | None = None
         self._reload: tuple[Callable[[], Configuration], Callable[[Settings], None]] | None = None
 
     @contextmanager
@@ -106,6 +109,8 @@ class Daemon:
         opened.callback(self._end_all)
         self._archivist.start()
         self._delivering.start()
+        if self._nightly is not None:
+            self._nightly.start()
         self._bell.start()
         opened.callback(self._bell.stop)
 
@@ -114,6 +119,7 @@ class Daemon:
         from sftpd_processor.daemon.standing import Standing
 
         self._alerter = self._make_alerter()
+        self._nightly = self._make_nightly()
         health = self._watched()
         standing = Standing(self._ledger.figures.gauges, health.failing)
         with self.opened(patient=True):
@@ -180,7 +186,8 @@ class Daemon:
 
         self._notifier.reloading()
         self._notifier.status("reading the configuration again")
-        reload = Reload(self._polling, self._delivering, self._listening, self._alerter, self._config_folder)
+        others = (self._alerter, self._nightly, self._config_folder)
+        reload = Reload(self._polling, self._delivering, self._listening, *others)
         former = self._configuration
         self._configuration, remark = reload.go_over(former, read)
         if self._configuration is not former:
@@ -224,7 +231,8 @@ class Daemon:
                 self._polling.clock_was_set()
 
     def _recover(self) -> None:
-        again = self._ledger.deliveries.recover()
+        with if_free(self._configuration.settings.state.dir, self._ledger) as free:
+            again = self._ledger.deliveries.recover(beside_replay=not free)
         reached("recovered")
         if again:
             total = sum(again.values())
@@ -252,6 +260,26 @@ class Daemon:
             measures=self._measures,
         )
 
+    def _make_nightly(self) -> Nightly:
+        from sftpd_processor.upkeep.nightly import Nightly
+        from sftpd_processor.upkeep.upkeep import Upkeep
+
+        settings = self._configuration.settings
+        upkeep = Upkeep(settings.state.dir, settings.archive, self._ledger)
+        return Nightly(upkeep, self._ledger, self._taking, self._take_over)
+
+    def _taking(self) -> bool:
+        """Whether a poll is under way."""
+        return any(poller.busy_since for poller in self._polling.pollers)
+
+    def _take_over(self) -> None:
+        """What a replay was killed at, and nobody has resumed."""
+        with if_free(self._configuration.settings.state.dir, self._ledger) as free:
+            left = self._ledger.deliveries.recover_orphans() if free else {}
+        if left:
+            logger.info("%d deliveries were running when a replay was killed; they run again", sum(left.values()))
+            self._delivering.wake(left)
+
     def _watched(self) -> Health:
         """Who looks at all parts; and the admin listener, if there is one, which shows what it sees."""
         from sftpd_processor.http.readiness import Health
@@ -260,7 +288,7 @@ class Daemon:
         health = Health(
             self._ledger.totals.probe,
             lambda: self._polling.pollers,
-            lambda: [*self._loops(), *([] if self._alerter is None else [self._alerter])],
+            lambda: [*self._loops(), *(loop for loop in (self._alerter, self._nightly) if loop is not None)],
             late_seconds=(settings or AdminSettings()).late_seconds,
             listener=self._listening.wrong,
         )
@@ -307,7 +335,8 @@ class Daemon:
     def _end_all(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS
         self._polling.stop(STOP_SECONDS)
-        end([*self._loops(), *self._delivering.left], max(0.0, deadline - time.monotonic()))
+        nightly = [] if self._nightly is None else [self._nightly]
+        end([*self._loops(), *nightly, *self._delivering.left], max(0.0, deadline - time.monotonic()))
         self._polling.close()
 
 

@@ -24,6 +24,7 @@ from sftpd_processor.pipeline.poller import Poller
 if TYPE_CHECKING:
     from sftpd_processor.alerts.watch import Alerter
     from sftpd_processor.http.supervisor import Supervisor
+    from sftpd_processor.upkeep.nightly import Nightly
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Reload:
     delivering: Delivering
     listening: Listening
     alerter: Alerter | None
+    nightly: Nightly | None
     config_folder: Path
 
     def go_over(self, former: Configuration, read: Callable[[], Configuration]) -> tuple[Configuration, str]:
@@ -85,6 +87,8 @@ class Reload:
             self.listening.replace(public, configuration)
             if self.alerter is not None:  # last: it looks at the certificate that the listener has taken up
                 self.alerter.configure(configuration.settings.alerts, configuration.settings.http)
+            if self.nightly is not None:
+                self.nightly.configure(configuration.settings.archive)
         except PermanentError as error:
             logger.error("%s", error)  # noqa: TRY400 - told in one line
             return str(error)

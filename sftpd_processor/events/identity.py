@@ -64,10 +64,13 @@ def idempotency_key(organisation: str, identity: str, handler: str) -> str:
 
 def conversation_key(event: Event) -> str | None:
     """The conversation's id made safe for a database: no NUL, at most 200 characters; None without one."""
-    if not event.conversation_id:
-        return None
+    return keyed(event.conversation_id) if event.conversation_id else None
+
+
+def keyed(conversation: str) -> str:
+    """The same of the id alone."""
     # The backslash is escaped as well, so that two ids never share a key.
-    key = event.conversation_id.replace("\\", "\\\\").replace("\0", "\\0")
+    key = conversation.replace("\\", "\\\\").replace("\0", "\\0")
     return key if len(key) <= _LONGEST else _digest(key.encode())
 
 

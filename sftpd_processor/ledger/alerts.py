@@ -9,6 +9,7 @@ from sqlalchemy import delete, exists, insert, select
 
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.schema import DEAD, IN_QUARANTINE, alerts, deliveries, files
+from sftpd_processor.ledger.upkeep import is_kept
 
 
 class Noted(NamedTuple):
@@ -58,7 +59,7 @@ class Alerts:
 
     def in_quarantine(self, source: str) -> bool:
         """Whether a file of that source is in quarantine, and nobody has corrected it."""
-        return self._any(exists().where(IN_QUARANTINE, files.c.source == source))
+        return self._any(exists().where(IN_QUARANTINE, is_kept(), files.c.source == source))
 
     def dead(self, handler: str) -> bool:
         """Whether that handler has a dead letter."""

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy
 from sqlalchemy import Connection, CursorResult, Engine, Row, Select, create_engine, event, func, make_url, select, text
@@ -20,6 +20,7 @@ _MOST_BYTES = 16 << 20
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
+_INCREMENTAL = 2
 _PRAGMAS = (
     "PRAGMA busy_timeout = 10000",  # first, since those below may have to wait for another process
     "PRAGMA journal_mode = WAL",
@@ -27,7 +28,17 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -8000",  # KiB
     "PRAGMA wal_autocheckpoint = 4000",  # pages
+    "PRAGMA secure_delete = FAST",  # what is removed does not stay in pages in use; `archive forget` sees to free ones
 )
+
+
+class Spare(NamedTuple):
+    """What a SQLite file holds of empty pages."""
+
+    pages: int
+    bytes: int
+    shrinks: bool
+    """Whether they can be cut off; a file made by an older version only uses them again."""
 
 
 class Database:
@@ -105,10 +116,59 @@ class Database:
         with self._writing, self._explained(), self._engine.begin() as connection:
             yield connection
 
+    def spare(self) -> Spare | None:
+        """The room in the file that holds nothing; None where there is no such file: PostgreSQL sees to it itself."""
+        if not self._lite:
+            return None
+        with self.read() as connection:
+            free, size, mode = (
+                int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+                for name in ("freelist_count", "page_size", "auto_vacuum")
+            )
+        return Spare(free, free * size, shrinks=mode == _INCREMENTAL)
+
+    def shrink(self, pages: int) -> None:
+        """Cut up to so many empty pages off the file, in one short transaction."""
+        from sqlite3 import OperationalError as Refused
+
+        with self._writing, self.read() as connection, contextlib.closing(connection.connection.cursor()) as cursor:
+            try:
+                # Not `execute`: it takes one step of a statement that has no rows, and each step frees one page.
+                cursor.executescript(f"PRAGMA incremental_vacuum({pages:d})")
+            except Refused as error:
+                raise LedgerUnavailable(f"the ledger {self.label} cannot be made smaller now: {error}") from error
+
+    def checkpoint(self) -> None:
+        """Bring the write-ahead log into the file and cut it short, unless others are at work just now."""
+        with self.read() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            try:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            finally:
+                connection.exec_driver_sql(_PRAGMAS[0])
+
     def one_at_a_time(self, connection: Connection, what: str) -> None:
         """Wait until no other transaction does `what`, also on another machine; until the end of this transaction."""
         if not self._lite:  # SQLite has a single writer anyway
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
+
+    @contextlib.contextmanager
+    def hold(self, what: str) -> Iterator[bool]:
+        """Keep `what` to this process, among all machines that share the database; whether nobody else has it.
+
+        A SQLite database is on one machine, where a lock of the state folder does it: there it is always so.
+        """
+        if self._lite:
+            yield True
+            return
+        with self._explained(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            lock = func.hashtext(what)
+            mine = bool(connection.execute(select(func.pg_try_advisory_lock(lock))).scalar())
+            try:
+                yield mine
+            finally:
+                if mine:
+                    connection.execute(select(func.pg_advisory_unlock(lock)))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -157,7 +217,11 @@ def _engine(url: sqlalchemy.URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        for pragma in _PRAGMAS:
+        patience, *others = _PRAGMAS
+        connection.execute(patience)
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # only then does a file heed this
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for pragma in others:
             connection.execute(pragma)
 
     @event.listens_for(engine, "begin")

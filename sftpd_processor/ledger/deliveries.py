@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, false, func, insert, literal, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database, within
@@ -28,28 +41,42 @@ class Deliveries:
         self._database = database
         self._clock = clock
 
-    def recover(self) -> dict[str, int]:
+    def recover(self, *, beside_replay: bool = False) -> dict[str, int]:
         """Make deliveries that were running when the process ended pending again; returns how many by handler.
 
         A handler that takes the process down with it must not do so for ever: when a single one was running, its
         attempt counts. When it was one of several, none of them is to blame for sure, and none loses its attempt.
+        `beside_replay`: a replay runs at this moment, and what it works on is left alone.
         """
-        running = select(deliveries.c.handler, func.count()).where(RUNNING).group_by(deliveries.c.handler)
+        mine = [RUNNING, deliveries.c.replay.is_(None)] if beside_replay else [RUNNING]
+        return self._recover(mine)
+
+    def recover_orphans(self) -> dict[str, int]:
+        """The same for what a replay left behind that runs no more. Only while none can run."""
+        theirs: list[Any] = [RUNNING, deliveries.c.replay.is_not(None)]
+        with self._database.read() as connection:
+            if connection.execute(select(deliveries.c.id).where(*theirs).limit(1)).first() is None:
+                return {}
+        return self._recover(theirs)
+
+    def _recover(self, which: Sequence[Any]) -> dict[str, int]:
+        running = select(deliveries.c.handler, func.count()).where(*which).group_by(deliveries.c.handler)
         with self._database.write() as connection:
             found = {handler: int(number) for handler, number in connection.execute(running)}
-            self._note_cut_off(connection)
+            if found:
+                self._note_cut_off(connection, which)
             for handler, number in found.items():
                 connection.execute(
                     update(deliveries)
-                    .where(RUNNING, deliveries.c.handler == handler)
+                    .where(*which, deliveries.c.handler == handler)
                     .values(state="pending", attempts=deliveries.c.attempts - int(number > 1))
                 )
         return found
 
-    def _note_cut_off(self, connection: Connection) -> None:
+    def _note_cut_off(self, connection: Connection, which: Sequence[Any]) -> None:
         columns = "delivery_id", "attempt", "outcome", "ended_at"
         cut_off = select(deliveries.c.id, deliveries.c.attempts, literal("cut off"), literal(self._clock()))
-        connection.execute(insert(attempts).from_select(columns, cut_off.where(RUNNING)))
+        connection.execute(insert(attempts).from_select(columns, cut_off.where(*which)))
 
     def claim(self, handler: str, limit: int, *, ordered: bool, untried: bool = False) -> list[Claim]:
         """Take up to `limit` due deliveries of `handler`, oldest first, and count an attempt for each.
@@ -64,7 +91,7 @@ class Deliveries:
             rows = within(due, _BODY)
             taken = deliveries.c.id.in_([row[0] for row in rows])
             connection.execute(
-                update(deliveries).where(taken).values(state="running", attempts=deliveries.c.attempts + 1)
+                update(deliveries).where(taken).values(state="running", attempts=deliveries.c.attempts + 1, replay=None)
             )
         return [Claim._make(row) for row in rows]
 
@@ -116,7 +143,7 @@ class Deliveries:
             )
             .join(events, events.c.id == deliveries.c.event_id)
             .join(files, files.c.id == events.c.file_id)
-            .where(deliveries.c.handler == handler, PENDING, deliveries.c.due_at <= now)
+            .where(deliveries.c.handler == handler, PENDING, deliveries.c.due_at <= now, events.c.gone.is_(None))
             .order_by(deliveries.c.id)
         )  # fmt: skip
         if untried:

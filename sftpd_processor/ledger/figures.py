@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Column, Connection, Select, TextClause, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, TextClause, and_, func, select
 
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.records import QUARANTINED
 from sftpd_processor.ledger.schema import (
     DEAD,
     IN_QUARANTINE,
@@ -24,6 +23,9 @@ from sftpd_processor.ledger.schema import (
     files,
     looks,
 )
+from sftpd_processor.ledger.upkeep import is_kept
+
+_Which: TypeAlias = TextClause | ColumnElement[bool]
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Gauges:
     dead: dict[str, int] = field(default_factory=dict)
     """By handler: dead letters."""
     quarantined: dict[str, int] = field(default_factory=dict)
-    """By source: files in quarantine that no person has corrected."""
+    """By source: files in quarantine that no person has corrected, and whose copies are kept."""
     waiting: dict[str, int] = field(default_factory=dict)
     """By source."""
     unarchived: int = 0
@@ -123,7 +125,7 @@ class Figures:
                     for name in {*pending, *retrying, *running}
                 },
                 dead,
-                _numbers(connection, source, IN_QUARANTINE),
+                _numbers(connection, source, and_(IN_QUARANTINE, is_kept())),
                 _numbers(connection, source, UNTAKEN),
                 int(connection.execute(select(func.count()).select_from(files).where(UNARCHIVED)).scalar_one()),
                 {name: int(at) for name, at in connection.execute(good.group_by(looks.c.source)) if at is not None},
@@ -138,7 +140,7 @@ class Figures:
         """The files last put into quarantine, newest first."""
         statement = (
             select(files.c.source, files.c.name, files.c.verdict, files.c.reason, files.c.archive_path)
-            .where(files.c.verdict.in_(QUARANTINED), files.c.corrected_by.is_(None))
+            .where(IN_QUARANTINE, is_kept())
             .order_by(files.c.id.desc())
             .limit(limit)
         )
@@ -179,9 +181,9 @@ class Figures:
         return self._database.rows(statement)
 
 
-def _numbers(connection: Connection, name: Column[str], which: TextClause) -> Counter[str]:
+def _numbers(connection: Connection, name: Column[str], which: _Which) -> Counter[str]:
     return Counter({name: int(number) for name, number in connection.execute(_counting(name, which))})
 
 
-def _counting(name: Column[str], which: TextClause) -> Select[str, int]:
+def _counting(name: Column[str], which: _Which) -> Select[str, int]:
     return select(name, func.count()).where(which).group_by(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from sftpd_processor.ledger.bulk import select_in, update_rows
 from sftpd_processor.ledger.database import Database, within
@@ -53,17 +53,8 @@ class Files:
 
     def known(self, source: str, entries: Sequence[Entry]) -> dict[Entry, Known]:
         """Those of `entries` that the ledger knows at this very size and mtime."""
-        if not entries:
-            return {}
-        asked = {(entry.name, entry.size, entry.mtime): entry for entry in entries}
-        times = [entry.mtime for entry in entries]
-        found: dict[Entry, Known] = {}
         with self._database.read() as connection:
-            rows = select_in(connection, _KNOWN, (source, min(times), max(times)), [entry.name for entry in entries])
-        for row in rows:
-            if (entry := asked.get(row[:3])) is not None:
-                found[entry] = Known._make(row[3:])  # the highest occurrence comes last
-        return found
+            return known_in(connection, source, entries)
 
     def disposed(self, done: Iterable[tuple[int, str]], look: int) -> None:
         """Note what `look` did at the source with recorded files: (number, what)."""
@@ -104,3 +95,16 @@ class Files:
         statement = select(func.count()).where(files.c.source == source, files.c.name == name, files.c.sha256 == sha256)
         with self._database.read() as connection:
             return bool(connection.execute(statement).scalar())
+
+
+def known_in(connection: Connection, source: str, entries: Sequence[Entry]) -> dict[Entry, Known]:
+    """Those of `entries` that the ledger knows at this very size and mtime."""
+    if not entries:
+        return {}
+    asked = {(entry.name, entry.size, entry.mtime): entry for entry in entries}
+    times = [entry.mtime for entry in entries]
+    found: dict[Entry, Known] = {}
+    for row in select_in(connection, _KNOWN, (source, min(times), max(times)), [entry.name for entry in entries]):
+        if (entry := asked.get(row[:3])) is not None:
+            found[entry] = Known._make(row[3:])  # the highest occurrence comes last
+    return found

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from sftpd_processor.ledger.alerts import Alerts
+from sftpd_processor.ledger.copies import KeptCopies
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.deliveries import Deliveries
 from sftpd_processor.ledger.figures import Figures
 from sftpd_processor.ledger.files import Files
+from sftpd_processor.ledger.forgetting import LedgerForgetting
+from sftpd_processor.ledger.holdings import Holdings
 from sftpd_processor.ledger.recording import Recorder, Wanting
 from sftpd_processor.ledger.records import Batch, Clock, Recorded, now
+from sftpd_processor.ledger.replays import Replays
 from sftpd_processor.ledger.retries import Retries
 from sftpd_processor.ledger.rhythm import Rhythm
 from sftpd_processor.ledger.stories import Stories
 from sftpd_processor.ledger.times import Times
 from sftpd_processor.ledger.totals import Totals
+from sftpd_processor.ledger.upkeep import LedgerUpkeep
 
 
 class Ledger:
@@ -33,9 +38,14 @@ class Ledger:
         self.times = Times(self._database)
         self.stories = Stories(self._database)
         self.retries = Retries(self._database, clock)
+        self.replays = Replays(self._database, clock)
         self.totals = Totals(self._database, clock)
         self.alerts = Alerts(self._database)
         self.rhythm = Rhythm(self._database)
+        self.copies = KeptCopies(self._database)
+        self.upkeep = LedgerUpkeep(self._database, clock)
+        self.holdings = Holdings(self._database)
+        self.forgetting = LedgerForgetting(self._database, clock)
         self.clock = clock
 
     def open(self) -> None:

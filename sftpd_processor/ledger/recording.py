@@ -15,7 +15,7 @@ from sftpd_processor.events.identity import canonical, conversation_key
 from sftpd_processor.events.parse import Parsed, ParsedEvent, Rejection, rejection_in
 from sftpd_processor.ledger.bulk import insert_rows, update_rows
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.records import Arrival, Batch, Clock, Recorded, Sighting, Unarchived
+from sftpd_processor.ledger.records import QUARANTINED, Arrival, Batch, Clock, Recorded, Sighting, Unarchived
 from sftpd_processor.ledger.schema import contents, counters, deliveries, events, files, repeats
 from sftpd_processor.ledger.totals import add_to_totals, shown_type
 from sftpd_processor.points import reached
@@ -23,9 +23,15 @@ from sftpd_processor.points import reached
 Wanting = Callable[[str], Iterable[str]]
 """The names of the handlers that want events of a type."""
 
+
+def nobody(_event_type: str) -> tuple[str, ...]:
+    """No handler wants it."""
+    return ()
+
+
 _FILE = (
     "id", "source", "name", "mtime", "size", "occurrence", "state", "verdict", "reason", "origin", "look", "first_seen",
-    "recorded_at", "sha256", "events", "repeats", "waited",
+    "recorded_at", "sha256", "events", "repeats", "waited", "archive_path", "archived_at",
 )  # fmt: skip
 _EVENT = (
     "id", "organisation", "identity", "type", "conversation", "file_id", "position", "time_zone", "created_at",
@@ -45,10 +51,11 @@ _IDS = select(events.c.id).where(_SPAN)
 _LOOKUP = 500  # identities asked for at once
 _CONFLICT = "has the identity of an event recorded before, but other content"
 _MOST_TOLD = 20  # conflicts of one file
+_LAST = 1 << 63
 
 
 @dataclass(slots=True)
-class _File:
+class NewFile:
     """One arrival on its way into the tables."""
 
     id: int
@@ -59,12 +66,12 @@ class _File:
     """Position in the file, and the file that brought the event first."""
 
 
-class _Event(NamedTuple):
+class NewEvent(NamedTuple):
     """One event on its way into the tables."""
 
     id: int
     created: float
-    file: _File
+    file: NewFile
     parsed: ParsedEvent
     conversation: str | None
 
@@ -83,7 +90,7 @@ class Recorder:
         with it when their content differs. With `dry_run` everything is undone, and only the result remains.
         """
         with self._database.write() as connection:
-            recorded = _Recording(connection, batch, self._clock()).run(wanting)
+            recorded = Recording(connection, batch, self._clock()).run(wanting)
             if dry_run:
                 connection.rollback()
         return recorded
@@ -94,33 +101,39 @@ class Recorder:
         When that takes it out of quarantine, or changes the reason, its copy is due to be written anew.
         """
         with self._database.write() as connection:
-            recorded = _Recording(connection, batch, self._clock()).again(file, wanting)
+            recorded = Recording(connection, batch, self._clock()).again(file, wanting)
             if dry_run:
                 connection.rollback()
         return recorded
 
 
-class _Recording:
+class Recording:
+    """One transaction: `new` are the events that it inserts, `repeated` those that were there."""
+
     def __init__(self, connection: Connection, batch: Batch, now: int) -> None:
         self._connection = connection
         self._batch = batch
         self._now = now
+        self.new: list[NewEvent] = []
+        self.repeated: list[NewEvent] = []
 
     def run(self, wanting: Wanting) -> Recorded:
+        """Write everything."""
         arrivals, sightings = self._batch.arrivals, self._batch.sightings
         self._forget_sightings()
         found = [(arrival, parsed) for arrival in arrivals for parsed in _events_of(arrival)]
         first = self._numbers(len(arrivals) + len(sightings) + len(found))
-        taken = [_File(n, arrival, sha256(arrival.raw).hexdigest()) for n, arrival in enumerate(arrivals, first)]
+        taken = [NewFile(n, arrival, _digest(arrival)) for n, arrival in enumerate(arrivals, first)]
         # Rows of events refer to rows of files, so files go in first, and the verdicts of those with repeats follow.
         self._write_files(taken)
         self._write_sightings(first + len(taken))
         new = self._write_events(taken, first + len(taken) + len(sightings))
         self._correct_verdicts(taken)
+        self._release(taken)
         handlers = self._write_deliveries(new, wanting)
-        copies = [self._unarchived(file) for file in taken]
+        copies = [self._unarchived(file) for file in taken if file.arrival.kept is None]
         self._note_correction(first)
-        verdicts = Counter(copy.verdict for copy in copies)
+        verdicts = Counter(map(verdict_of, taken))
         self._add_to_totals(verdicts, new)
         reached("committing")
         return Recorded(dict(verdicts), len(new), handlers, copies, self._lags(new))
@@ -135,12 +148,14 @@ class _Recording:
         found = _events_of(arrival)
         brought = select(events.c.position, events.c.identity).where(events.c.file_id == number)
         own = {tuple(row) for row in self._connection.execute(brought)}
-        others = tuple(parsed for parsed in found if (parsed.position, parsed.identity) not in own)
+        others = 0
         if isinstance(arrival.result, Parsed):
-            arrival = arrival._replace(result=arrival.result._replace(events=others))
-        file = _File(number, arrival, sha256(arrival.raw).hexdigest())
-        new = self._write_events([file], self._numbers(len(others)))
-        verdict = _verdict(file)
+            fresh = tuple(each for each in arrival.result.events if (each.position, each.identity) not in own)
+            arrival = arrival._replace(result=arrival.result._replace(events=fresh))
+            others = len(fresh)
+        file = NewFile(number, arrival, sha256(arrival.raw).hexdigest())
+        new = self._write_events([file], self._numbers(others))
+        verdict = verdict_of(file)
         if own and verdict == "duplicate":
             verdict = "accepted"
         self._write_verdict(file, verdict, len(found))
@@ -148,7 +163,7 @@ class _Recording:
         self._add_to_totals({}, new)  # the file was counted when it was recorded
         return Recorded({verdict: 1}, len(new), handlers, lags=self._lags(new))
 
-    def _write_verdict(self, file: _File, verdict: str, count: int) -> None:
+    def _write_verdict(self, file: NewFile, verdict: str, count: int) -> None:
         mine, reason = files.c.id == file.id, _reason(file)
         before = self._connection.execute(select(files.c.verdict, files.c.reason).where(mine)).one()
         now: dict[str, Any] = {
@@ -156,6 +171,8 @@ class _Recording:
         }  # fmt: skip
         if tuple(before) != (verdict, reason):  # the copy belongs elsewhere, or beside another reason
             now |= {"former_path": files.c.archive_path, "archive_path": None, "archived_at": None}
+            raw = [(file.id, file.arrival.raw)]
+            insert_rows(self._connection, contents, ("file_id", "raw"), raw, conflict="DO NOTHING")
         self._connection.execute(update(files).where(mine).values(now))
 
     def _note_correction(self, number: int) -> None:
@@ -174,33 +191,39 @@ class _Recording:
         if old:
             self._connection.execute(delete(files).where(files.c.id.in_(old)))
 
-    def _write_files(self, taken: list[_File]) -> None:
+    def _write_files(self, taken: list[NewFile]) -> None:
         insert_rows(self._connection, files, _FILE, [self._file(file) for file in taken])
-        insert_rows(self._connection, contents, ("file_id", "raw"), [(file.id, file.arrival.raw) for file in taken])
+        rows = [(file.id, file.arrival.raw) for file in taken if file.arrival.kept is None]
+        insert_rows(self._connection, contents, ("file_id", "raw"), rows)
 
-    def _file(self, file: _File) -> tuple[Any, ...]:
-        batch, known = self._batch, file.arrival.known
+    def _file(self, file: NewFile) -> tuple[Any, ...]:
+        batch, known, kept = self._batch, file.arrival.known, file.arrival.kept
         name, size, mtime, _ = file.arrival.entry
         again = known is not None and known.state == "recorded"
         return (
             file.id, batch.source, name, mtime, size,
             0 if known is None else known.occurrence + again,
             "recorded",
-            _verdict(file),
+            verdict_of(file),
             _reason(file),
             batch.origin, batch.look,
             self._now if known is None or again else known.first_seen,
-            self._now,
+            self._recorded_at(file),
             file.sha256,
             len(_events_of(file.arrival)),
             0,
             known.reason if known is not None and known.state == "waiting" else None,
+            None if kept is None else kept.path,
+            None if kept is None else self._now,
         )  # fmt: skip
 
-    def _unarchived(self, file: _File) -> Unarchived:
+    def _recorded_at(self, file: NewFile) -> int:
+        return self._now if file.arrival.kept is None else file.arrival.kept.recorded_at
+
+    def _unarchived(self, file: NewFile) -> Unarchived:
         name, size, mtime, _ = file.arrival.entry
         return Unarchived(
-            file.id, self._batch.source, name, mtime, size, _verdict(file), _reason(file), self._batch.origin,
+            file.id, self._batch.source, name, mtime, size, verdict_of(file), _reason(file), self._batch.origin,
             self._now, file.sha256, None, file.arrival.raw,
         )  # fmt: skip
 
@@ -219,19 +242,21 @@ class _Recording:
         batch, (name, size, mtime, _), known = self._batch, sighting.entry, sighting.known
         return (
             number, batch.source, name, mtime, size, 0 if known is None else known.occurrence + 1, sighting.state, None,
-            sighting.reason, batch.origin, batch.look, self._now, None, None, 0, 0, None,
+            sighting.reason, batch.origin, batch.look, self._now, None, None, 0, 0, None, None, None,
         )  # fmt: skip
 
-    def _write_events(self, taken: list[_File], first: int) -> list[_Event]:
+    def _write_events(self, taken: list[NewFile], first: int) -> list[NewEvent]:
         """Insert the events; those that the ledger holds already become repeats. Returns the new ones."""
         found = [(_created(file, parsed), file, parsed) for file in taken for parsed in _events_of(file.arrival)]
         found.sort(key=_order)
-        numbered = [_Event(n, *each, conversation_key(each[2].event)) for n, each in enumerate(found, first)]
+        numbered = [NewEvent(n, *each, conversation_key(each[2].event)) for n, each in enumerate(found, first)]
         rows = [self._event(event) for event in numbered]
         insert_rows(self._connection, events, _EVENT, rows, conflict="DO NOTHING")
         new = self._inserted(first, len(rows))
-        self._write_repeats([event for event in numbered if event.id not in new])
-        return [event for event in numbered if event.id in new]
+        self.new = [event for event in numbered if event.id in new]
+        self.repeated = [event for event in numbered if event.id not in new]
+        self._write_repeats(self.repeated)
+        return self.new
 
     def _inserted(self, first: int, count: int) -> set[int] | range:
         span = {"first": first, "last": first + count - 1}
@@ -239,47 +264,62 @@ class _Recording:
             return range(first, first + count)
         return set(self._connection.scalars(_IDS, span))
 
-    def _event(self, event: _Event) -> tuple[Any, ...]:
+    def _event(self, event: NewEvent) -> tuple[Any, ...]:
         batch, parsed = self._batch, event.parsed
         return (
             event.id, batch.organisation, parsed.identity, parsed.event.type, event.conversation,
             event.file.id, parsed.position, batch.time_zone,
             None if parsed.event.date_created is None else int(event.created * 1_000_000),
-            self._now, parsed.body,
+            self._recorded_at(event.file), parsed.body,
         )  # fmt: skip
 
-    def _write_repeats(self, again: list[_Event]) -> None:
+    def _write_repeats(self, again: list[NewEvent]) -> None:
         first = self._recorded_before({event.parsed.identity for event in again})
         rows = []
         for event in again:
             file, parsed = event.file, event.parsed
-            number, body, name, source = first[parsed.identity]
-            conflict = body != parsed.body and canonical(body) != canonical(parsed.body)
+            number, body, gone, name, source = first[parsed.identity]
+            # With what is not kept any more nothing can be compared: it came again, that is all.
+            conflict = gone is None and body != parsed.body and canonical(body) != canonical(parsed.body)
             file.repeats += 1
             if conflict:
                 file.conflicts = [*(file.conflicts or ()), (parsed.position, f"{source}/{name}")]
             rows.append((file.id, parsed.position, number, conflict))
         insert_rows(self._connection, repeats, ("file_id", "position", "event_id", "conflict"), rows)
 
-    def _recorded_before(self, identities: set[str]) -> dict[str, tuple[int, bytes, str, str]]:
+    def _recorded_before(self, identities: set[str]) -> dict[str, tuple[int, bytes, str | None, str, str]]:
         asked = sorted(identities)
-        found: dict[str, tuple[int, bytes, str, str]] = {}
+        found: dict[str, tuple[int, bytes, str | None, str, str]] = {}
         for at in range(0, len(asked), _LOOKUP):
             statement = (
-                select(events.c.identity, events.c.id, events.c.body, files.c.name, files.c.source)
+                select(events.c.identity, events.c.id, events.c.body, events.c.gone, files.c.name, files.c.source)
                 .join(files, files.c.id == events.c.file_id)
                 .where(events.c.organisation == self._batch.organisation)
                 .where(events.c.identity.in_(asked[at : at + _LOOKUP]))
             )
-            for identity, number, body, name, source in self._connection.execute(statement):
-                found[identity] = (number, body, name, source)
+            for identity, *first in self._connection.execute(statement):
+                found[identity] = tuple(first)
         return found
 
-    def _correct_verdicts(self, taken: list[_File]) -> None:
-        rows = [(file.id, _verdict(file), file.repeats, _reason(file)) for file in taken if file.repeats]
+    def _correct_verdicts(self, taken: list[NewFile]) -> None:
+        rows = [(file.id, verdict_of(file), file.repeats, _reason(file)) for file in taken if file.repeats]
         update_rows(self._connection, files, ("verdict", "repeats", "reason"), rows)
 
-    def _write_deliveries(self, new: list[_Event], wanting: Wanting) -> frozenset[str]:
+    def _release(self, taken: list[NewFile]) -> None:
+        """Files that lie in quarantine, and belong into the archive now: their copies are due to be written there."""
+        released = [
+            (file, kept.path)
+            for file in taken
+            if (kept := file.arrival.kept) is not None
+            and kept.path.startswith("quarantine/")
+            and verdict_of(file) not in QUARANTINED
+        ]
+        raw = [(file.id, file.arrival.raw) for file, _ in released]
+        insert_rows(self._connection, contents, ("file_id", "raw"), raw)
+        rows = [(file.id, None, None, path) for file, path in released]
+        update_rows(self._connection, files, ("archive_path", "archived_at", "former_path"), rows)
+
+    def _write_deliveries(self, new: list[NewEvent], wanting: Wanting) -> frozenset[str]:
         rows = [
             (event.id, handler, self._lane(event.conversation), "pending", 0, self._now)
             for event in new
@@ -288,7 +328,7 @@ class _Recording:
         insert_rows(self._connection, deliveries, _DELIVERY, rows)
         return frozenset(row[1] for row in rows)
 
-    def _add_to_totals(self, verdicts: Mapping[str, int], new: Iterable[_Event]) -> None:
+    def _add_to_totals(self, verdicts: Mapping[str, int], new: Iterable[NewEvent]) -> None:
         """Last of all, so that others who count the same wait for no more than the commit."""
         source, origin = self._batch.source, self._batch.origin
         numbers = Counter({("file", source, verdict): number for verdict, number in verdicts.items()})
@@ -296,7 +336,7 @@ class _Recording:
             numbers["event", shown_type(kind), origin] += number
         add_to_totals(self._connection, numbers, self._now)
 
-    def _lags(self, new: Iterable[_Event]) -> list[float]:
+    def _lags(self, new: Iterable[NewEvent]) -> list[float]:
         now = self._now / 1_000_000
         lags = [now - event.created for event in new if event.parsed.event.date_created is not None]
         return lags if min(lags, default=0.0) >= 0 else [max(0.0, lag) for lag in lags]  # clocks differ
@@ -305,11 +345,16 @@ class _Recording:
         return None if conversation is None else f"{self._batch.organisation}/{conversation}"
 
 
+def _digest(arrival: Arrival) -> str:
+    return sha256(arrival.raw).hexdigest() if arrival.kept is None else arrival.kept.sha256
+
+
 def _events_of(arrival: Arrival) -> tuple[ParsedEvent, ...]:
     return () if isinstance(arrival.result, Rejection) else arrival.result.events
 
 
-def _verdict(file: _File) -> str:
+def verdict_of(file: NewFile) -> str:
+    """What the file is, as far as its repeats are known."""
     if isinstance(file.arrival.result, Rejection):
         return "invalid"
     if file.arrival.result.rejected is not None:
@@ -319,21 +364,26 @@ def _verdict(file: _File) -> str:
     return "duplicate" if file.repeats == len(file.arrival.result.events) else "accepted"
 
 
-def _created(file: _File, parsed: ParsedEvent) -> float:
+def _created(file: NewFile, parsed: ParsedEvent) -> float:
     """When the event came to be, as far as is known; seconds since 1970."""
     created = parsed.event.date_created
     return file.arrival.entry.mtime / 1e9 if created is None else created.timestamp()
 
 
-def _order(found: tuple[float, _File, ParsedEvent]) -> tuple[float, int, str, int]:
-    """The order in which one batch is recorded: dateCreated (else mtime), mtime, name, position."""
+def _order(found: tuple[float, NewFile, ParsedEvent]) -> tuple[int, float, int, str, int]:
+    """The order in which one batch is recorded: dateCreated (else mtime), mtime, name, position; of files that were
+    recorded before, as their archive shows, that order goes first."""
     created, file, parsed = found
-    return created, file.arrival.entry.mtime, file.arrival.entry.name, parsed.position
+    arrival = file.arrival
+    recorded_at = _LAST if arrival.kept is None else arrival.kept.recorded_at
+    return recorded_at, created, arrival.entry.mtime, arrival.entry.name, parsed.position
 
 
-def _reason(file: _File) -> str | None:
+def _reason(file: NewFile) -> str | None:
     """Why the file belongs into quarantine, as JSON; None when it does not."""
     result = file.arrival.result
+    if file.conflicts is None and isinstance(result, Parsed) and result.rejected is None:
+        return None
     rejection = rejection_in(result)
     found = file.conflicts or []
     if rejection is None and not found:

@@ -42,13 +42,41 @@ class Known(NamedTuple):
     reason: str | None
 
 
+class Kept(NamedTuple):
+    """Of a file that lies in the archive already: what is known of its copy."""
+
+    path: str
+    """Below the state folder."""
+    sha256: str
+    recorded_at: int
+
+
+class Noted(NamedTuple):
+    """The file that a copy is of."""
+
+    sha256: str
+    """Of the copy as it is kept."""
+    mtime: int
+    """Nanoseconds, as listed."""
+    recorded_at: int
+    """Microseconds."""
+    origin: str
+    verdict: str
+    name: str
+    """As listed; the copy may go by another name."""
+
+
 class Arrival(NamedTuple):
-    """One file read whole, with what is in it. `known` is its earlier row: a sighting, or the same file come back."""
+    """One file read whole, with what is in it. `known` is its earlier row: a sighting, or the same file come back.
+
+    With `kept` its bytes are in the archive, and are not taken into the ledger once more.
+    """
 
     entry: Entry
     raw: bytes
     result: Parsed | Rejection
     known: Known | None = None
+    kept: Kept | None = None
 
 
 class Sighting(NamedTuple):

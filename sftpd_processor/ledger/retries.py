@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, select, update
 
 from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.records import QUARANTINED, Clock
-from sftpd_processor.ledger.schema import attempts, contents, deliveries, events, files
+from sftpd_processor.ledger.records import Clock
+from sftpd_processor.ledger.schema import IN_QUARANTINE, attempts, contents, deliveries, events, files
 from sftpd_processor.ledger.selection import Selection, between, holds, named
+from sftpd_processor.ledger.upkeep import is_kept
 
 Row = dict[str, Any]
 _AT_ONCE = 500
@@ -25,7 +26,10 @@ class Retries:
         self._clock = clock
 
     def dead(self, selection: Selection) -> list[Row]:
-        """The dead letters that fit, oldest first; each with what its handler said last, as `detail`."""
+        """The dead letters that fit, oldest first; each with what its handler said last, as `detail`.
+
+        Without those whose contents are not kept any more: they cannot be handled again.
+        """
         statement = (
             select(
                 deliveries.c.id, deliveries.c.handler, deliveries.c.attempts, deliveries.c.settled_at,
@@ -34,7 +38,7 @@ class Retries:
             )
             .join(events, events.c.id == deliveries.c.event_id)
             .join(files, files.c.id == events.c.file_id)
-            .where(deliveries.c.state == "dead", *_of_delivery(selection))
+            .where(deliveries.c.state == "dead", events.c.gone.is_(None), *_of_delivery(selection))
             .order_by(deliveries.c.id)
         )  # fmt: skip
         return self._database.rows(statement)
@@ -50,25 +54,29 @@ class Retries:
         """The files in quarantine that fit, oldest first; without those that a person has corrected."""
         columns = (
             files.c.id, files.c.source, files.c.name, files.c.verdict, files.c.reason, files.c.recorded_at,
-            files.c.archived_at, files.c.size, files.c.mtime,
+            files.c.archived_at, files.c.size, files.c.mtime, files.c.archive_path, files.c.sha256,
         )  # fmt: skip
-        statement = (
-            select(*columns)
-            .where(files.c.verdict.in_(QUARANTINED), files.c.corrected_by.is_(None), *_of_file(selection))
-            .order_by(files.c.id)
-        )
+        statement = select(*columns).where(IN_QUARANTINE, is_kept(), *_of_file(selection)).order_by(files.c.id)
         return self._database.rows(statement)
 
     def raw(self, file: int) -> bytes:
-        """The exact bytes of a recorded file."""
+        """The exact bytes of a recorded file whose copy is still to be written."""
         with self._database.read() as connection:
             raw: bytes = connection.execute(select(contents.c.raw).where(contents.c.file_id == file)).scalar_one()
         return raw
 
+    def held(self, file: int) -> bytes | None:
+        """The exact bytes of a recorded file; None when only its copy has them any more."""
+        with self._database.read() as connection:
+            raw: bytes | None = connection.scalar(select(contents.c.raw).where(contents.c.file_id == file))
+        return raw
+
     def _put_back(self, ids: Sequence[int]) -> int:
         at = self._clock()
-        dead = select(deliveries.c.id, deliveries.c.attempts).where(
-            deliveries.c.id.in_(ids), deliveries.c.state == "dead"
+        dead = (
+            select(deliveries.c.id, deliveries.c.attempts)
+            .join(events, events.c.id == deliveries.c.event_id)
+            .where(deliveries.c.id.in_(ids), deliveries.c.state == "dead", events.c.gone.is_(None))
         )
         with self._database.write() as connection:
             # Locked, so that of two people who do this at once only one does it.

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that leads to the tables below."""
 
 metadata = MetaData(
@@ -115,7 +115,9 @@ files = Table(
     Column("former_path", Text, comment="a quarantined copy to be removed when the new one is written"),
     Column("reread_at", BigInteger, comment="when `retry` read a quarantined file again"),
     Column("corrected_by", BigInteger, comment="the file that a person put in its place"),
+    Column("gone", Text, comment="expired or forgotten: its copy is removed; altered: without what was forgotten"),
     UniqueConstraint("source", "name", "mtime", "size", "occurrence"),
+    Index("files_recorded", "recorded_at"),
 )
 UNARCHIVED = text("state = 'recorded' AND archived_at IS NULL")
 _partial("files_unarchived", files.c.id, where=UNARCHIVED)
@@ -135,7 +137,7 @@ contents = Table(
         autoincrement=False,
     ),
     Column("raw", LargeBinary, nullable=False),
-    comment="The exact bytes of each recorded file.",
+    comment="The exact bytes of each recorded file, until its copy in the archive is known to be on disk.",
 )
 
 events = Table(
@@ -151,7 +153,8 @@ events = Table(
     Column("time_zone", Text, nullable=False, comment="of its dateCreated"),
     Column("created_at", BigInteger, comment="its dateCreated"),
     Column("recorded_at", BigInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False, comment="its JSON"),
+    Column("body", LargeBinary, nullable=False, comment="its JSON; empty when it is gone"),
+    Column("gone", Text, comment="why its body is not kept any more: expired or forgotten"),
     UniqueConstraint("organisation", "identity"),
     Index("events_file", "file_id"),
 )
@@ -185,6 +188,7 @@ deliveries = Table(
     Column("due_at", BigInteger, nullable=False),
     Column("settled_at", BigInteger),
     Column("detail", Text, comment="what the handler said last; may quote its code"),
+    Column("replay", BigInteger, comment="the replay that made its last attempt, or makes it now"),
     UniqueConstraint("event_id", "handler"),
 )
 PENDING = text("deliveries.state = 'pending'")
@@ -245,4 +249,45 @@ alerts = Table(
     Column("noted_at", BigInteger, nullable=False),
     Column("level", BigInteger, nullable=False, comment="of what grows: how many are no news"),
     comment="What each alert has told, and is not over.",
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, comment="null while it runs, or when it was cut off"),
+    Column("job", Text, nullable=False, comment="what a person asked for, as JSON"),
+    Column("report", Text, comment="what came of it until now, as JSON"),
+    comment="Each time that archived events were handled again.",
+)
+
+replayed = Table(
+    "replayed",
+    metadata,
+    Column(
+        "replay",
+        BigInteger,
+        ForeignKey(replays.c.id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("handler", Text, primary_key=True),
+    Column("event_id", BigInteger, ForeignKey(events.c.id), primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False, comment="done, skipped, failed or dead"),
+    Column("attempts", Integer, nullable=False),
+    Column("settled_at", BigInteger, nullable=False),
+    Column("detail", Text, comment="what the handler said last; may quote its code"),
+    Index("replayed_event", "event_id"),
+    comment="What was handled once more although it was done: the delivery itself stays as it is.",
+)
+
+forgettings = Table(
+    "forgettings",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("done_at", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False, comment="whose bodies were removed"),
+    Column("files", BigInteger, nullable=False, comment="that were removed, or written anew without these events"),
+    comment="That a person's data was forgotten; not whose.",
 )

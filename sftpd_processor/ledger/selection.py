@@ -1,15 +1,15 @@
-"""Which deliveries or files a person means."""
+"""Which events, deliveries or files a person means."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement
 
+from sftpd_processor.ledger.names import expression, is_pattern
+
 _ESCAPE = "!"
-_WILD = {"*": ".*", "?": "."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,13 @@ class Selection:
     """A part of what was said, in upper or lower case."""
     since: int | None = None
     until: int | None = None
+    conversations: tuple[str, ...] = field(default=(), repr=False)
+    customers: tuple[str, ...] = field(default=(), repr=False)
+    """By `customerUID`."""
+    verdicts: tuple[str, ...] = ()
+    """Of the file: accepted, duplicate, partial, invalid or conflict."""
+    states: tuple[str, ...] = ()
+    """Of the delivery: missing, failed, dead or done."""
 
 
 def named(column: Column[Any], name: str) -> ColumnElement[bool]:
@@ -32,12 +39,7 @@ def named(column: Column[Any], name: str) -> ColumnElement[bool]:
     if not is_pattern(name):
         return column == name
     # Not LIKE: on SQLite it takes upper and lower case for the same. What re.escape gives is PostgreSQL's, too.
-    return column.regexp_match(f"^{''.join(_WILD.get(char) or re.escape(char) for char in name)}$")
-
-
-def is_pattern(name: str) -> bool:
-    """Whether `name` stands for others."""
-    return not _WILD.keys().isdisjoint(name)
+    return column.regexp_match(expression(name))
 
 
 def holds(column: Column[Any], text: str) -> ColumnElement[bool]:

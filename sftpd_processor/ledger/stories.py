@@ -9,13 +9,13 @@ from sqlalchemy import ColumnElement, Table, func, select
 
 from sftpd_processor.events.identity import idempotency_key, message_identity
 from sftpd_processor.ledger.database import Database
-from sftpd_processor.ledger.schema import OPEN, attempts, deliveries, events, files, repeats
+from sftpd_processor.ledger.schema import OPEN, attempts, deliveries, events, files, repeats, replayed
 from sftpd_processor.ledger.selection import named
 
 Row = dict[str, Any]
 _EVENT = (
     events.c.id, events.c.type, events.c.identity, events.c.organisation, events.c.position, events.c.created_at,
-    events.c.recorded_at, events.c.file_id,
+    events.c.recorded_at, events.c.file_id, events.c.gone,
 )  # fmt: skip
 _MESSAGES = ("inboundMessage", "messageSend")
 _UPDATE = "messageStatusUpdate"
@@ -102,7 +102,8 @@ class Stories:
         """The deliveries of `event`.
 
         Each with the last `limit` of its attempts that did not end well under `history`, how many these are under
-        `history_in_all`, and under `behind` the event of its conversation that it waits for.
+        `history_in_all`, under `again` the replays that made it once more, and under `behind` the event of its
+        conversation that it waits for.
         """
         found = self._database.rows(select(deliveries).where(deliveries.c.event_id == event).order_by(deliveries.c.id))
         for row in found:
@@ -110,8 +111,14 @@ class Stories:
             history = select(attempts.c.attempt, attempts.c.outcome, attempts.c.ended_at, attempts.c.detail)
             row["history"] = self._database.rows(history.where(mine).order_by(attempts.c.id.desc()).limit(limit))[::-1]
             row["history_in_all"] = self._count(attempts, mine)
+            row["again"] = self._again(event, row["handler"])
             row["behind"] = self._behind(row) if row["state"] == "pending" and row["lane"] else None
         return found
+
+    def _again(self, event: int, handler: str) -> list[Row]:
+        columns = replayed.c.replay, replayed.c.state, replayed.c.settled_at, replayed.c.detail
+        mine = replayed.c.event_id == event, replayed.c.handler == handler
+        return self._database.rows(select(*columns).where(*mine).order_by(replayed.c.replay))
 
     def _behind(self, row: Row) -> int | None:
         earlier = select(deliveries.c.event_id).where(

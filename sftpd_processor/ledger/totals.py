@@ -25,6 +25,8 @@ OTHER = "other"
 
 _RAISED = "(kind, one, two) DO UPDATE SET number = totals.number + excluded.number, last_at = excluded.last_at"
 _PROBE: Key = ("probe", "", "")
+UPKEEP = "upkeep"
+"""The kind of a row that is no total: how often upkeep came to its end on a machine (`one`), and when last."""
 
 
 class Total(NamedTuple):
@@ -48,7 +50,7 @@ class Totals:
         """Every number of files, events and deliveries. Raises `LedgerUnavailable` before the ledger is open, too."""
         self._database.demand_opened()
         with self._database.read() as connection:
-            rows = connection.execute(select(totals).where(totals.c.kind != _PROBE[0]))
+            rows = connection.execute(select(totals).where(totals.c.kind.not_in((_PROBE[0], UPKEEP))))
             return [Total._make(row) for row in rows]
 
     def probe(self) -> None:

@@ -3,7 +3,7 @@
 `<state>/archive/<source>/YYYY/MM/DD/<name>` (UTC, the day it was recorded) holds the exact bytes of files that were
 accepted or are duplicates; `<state>/quarantine/…` those that are invalid or in conflict, with `<name>.reason.json`
 beside each. The bytes are in the ledger until then, so no file is fsynced and a crash at any point is mended by
-doing it again: a copy cut short by it is completed.
+doing it again: a copy cut short by it is completed. Each has the time that was listed as its own.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import os
 import stat
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sftpd_processor.errors import TransientError
+from sftpd_processor.archive.copies import Copies
+from sftpd_processor.archive.places import ENDING
+from sftpd_processor.archive.places import REASON as _REASON
+from sftpd_processor.errors import PermanentError, TransientError
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.records import Unarchived, moment
 from sftpd_processor.pipeline.loop import Loop
@@ -27,7 +30,6 @@ from sftpd_processor.points import reached
 from sftpd_processor.sources.base import variant
 
 BATCH = 1000
-_REASON = ".reason.json"
 _LONGEST_NAME = 255
 _DAY = 86_400_000_000  # microseconds
 _MOST_OFFERED = 2  # batches
@@ -51,6 +53,7 @@ class Archive:
         """`folder` is the state folder."""
         self._folder = folder
         self._ledger = ledger
+        self._copies = Copies(folder)
 
     def step(self) -> int:
         """Write up to one batch of the copies that the ledger says are missing; returns how many."""
@@ -82,7 +85,7 @@ class Archive:
         for file in files:
             key = file.verdict in _ADVICE, file.source, file.recorded_at // _DAY
             if (folder := folders.get(key)) is None:
-                folder = folders[key] = _Folder(self._folder, _relative(*key), self._ledger)
+                folder = folders[key] = _Folder(self._folder, _relative(*key), self._ledger, self._copies)
                 opened.callback(folder.close)
             path = folder.keep(file)
             self._remove_former(file, path)
@@ -99,11 +102,13 @@ class Archive:
 class _Folder:
     """One day's folder, held open while a batch is written into it."""
 
-    def __init__(self, state: Path, relative: str, ledger: Ledger) -> None:
+    def __init__(self, state: Path, relative: str, ledger: Ledger, copies: Copies) -> None:
         path = state / relative
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._relative = relative
+        self._day = f"{path}{ENDING}"
+        self._copies = copies
         self._ledger = ledger
 
     def close(self) -> None:
@@ -120,25 +125,39 @@ class _Folder:
 
     def _place(self, file: Unarchived, name: str, reason: bytes | None) -> bool:
         """Write the copy, and the reason beside it; False when either name belongs to something else."""
-        if reason is not None and not self._write(file, name + _REASON, reason):
+        if reason is not None and not self._write(file, name + _REASON, reason, None):
             return False
-        return self._write(file, name, file.raw)
+        return self._write(file, name, file.raw, file.mtime)
 
-    def _write(self, file: Unarchived, name: str, data: bytes) -> bool:
+    def _write(self, file: Unarchived, name: str, data: bytes, mtime: int | None) -> bool:
+        """Write the copy, with the time that was listed."""
+        if (compacted := self._compacted(name)) is not None:
+            return compacted == data
         try:
-            self._create(name, data, os.O_EXCL)
+            self._create(name, data, mtime, os.O_EXCL)
         except FileExistsError:
             if not self._was(file, name):
-                return self._completed(file, name, data)
-            self._create(name, data, os.O_TRUNC)
+                return self._completed(file, name, data, mtime)
+            self._create(name, data, mtime, os.O_TRUNC)
         return True
+
+    def _compacted(self, name: str) -> bytes | None:
+        """The copy of that name in the compacted day, where the day is compacted: of a file read once more.
+
+        A damaged one does not keep the copy from being written: it is told of by the upkeep, and by `archive verify`.
+        """
+        if not os.path.lexists(self._day):
+            return None
+        with suppress(PermanentError):
+            return self._copies.compacted(f"{self._relative}/{name}")
+        return None
 
     def _was(self, file: Unarchived, name: str) -> bool:
         """Whether the name is that of the file's former copy, or of the reason beside it."""
         former = file.former_path
         return former is not None and f"{self._relative}/{name}" in (former, former + _REASON)
 
-    def _completed(self, file: Unarchived, name: str, data: bytes) -> bool:
+    def _completed(self, file: Unarchived, name: str, data: bytes, mtime: int | None) -> bool:
         """Whether what is there already is this copy, or the beginning of it that a crash left behind."""
         found = self._read(name, len(data) + 1)
         if found is None or not data.startswith(found):
@@ -146,7 +165,9 @@ class _Folder:
         if found != data:
             if self._ledger.files.knows(file.source, file.name, sha256(found).hexdigest()):
                 return False  # not a torn copy of this file, but a whole one of another that went by its name
-            self._create(name, data, os.O_TRUNC)
+            self._create(name, data, mtime, os.O_TRUNC)
+        elif mtime is not None and os.stat(name, dir_fd=self._descriptor).st_mtime_ns > mtime:
+            os.utime(name, ns=(mtime, mtime), dir_fd=self._descriptor)  # killed before that
         return True
 
     def _read(self, name: str, size: int) -> bytes | None:
@@ -158,7 +179,7 @@ class _Folder:
         with os.fdopen(descriptor, "rb") as file:
             return file.read(size) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
-    def _create(self, name: str, data: bytes, how: int) -> None:
+    def _create(self, name: str, data: bytes, mtime: int | None, how: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | _SAFELY | how
         descriptor = os.open(name, flags, 0o640, dir_fd=self._descriptor)
         reached("copy-begun")
@@ -166,6 +187,8 @@ class _Folder:
             written = os.write(descriptor, data)
             while written < len(data):
                 written += os.write(descriptor, data[written:])
+            if mtime is not None:
+                os.utime(descriptor, ns=(mtime, mtime))
         finally:
             os.close(descriptor)
 

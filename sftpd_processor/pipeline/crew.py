@@ -45,11 +45,22 @@ class Crew:
     another thread takes its place, and whatever it still returns is not listened to.
     """
 
-    def __init__(self, handler: Handler, breaker: Breaker, size: int, timeout: float, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        breaker: Breaker,
+        size: int,
+        timeout: float,
+        done: Callable[[], None],
+        *,
+        keyed_by: str | None = None,
+    ) -> None:
         """`timeout` is in seconds, for one call of the handler; `done` is called when results are worth fetching.
 
-        `breaker` is told of every outcome; when that opens it, all that was not begun is given back.
+        `breaker` is told of every outcome; when that opens it, all that was not begun is given back. `keyed_by` takes
+        the place of the handler's name in idempotency keys.
         """
+        self._keyed_by = keyed_by or handler.name
         self._handler = handler
         self._breaker = breaker
         self._size = size
@@ -63,6 +74,7 @@ class Crew:
         self._idle = 0
         self._under_way = 0
         self._closed = False
+        self._sharing = False
         self._mistakes: Gathered[BaseException] = Gathered()
 
     @property
@@ -85,6 +97,7 @@ class Crew:
     def give(self, chunks: Sequence[Sequence[Claim]]) -> None:
         """Work on `chunks`."""
         with self._lock:
+            self._sharing = False
             self._todo.extend(chunks)
             self._under_way += (count := sum(map(len, chunks)))
             if too_late := self._breaker.open and count > 1:  # it opened while these were being claimed
@@ -112,8 +125,9 @@ class Crew:
         return max(0.0, min(since) + self._timeout + _GRACE - time.monotonic())
 
     def recall(self) -> None:
-        """Give back all that was not begun."""
+        """Give back all that was not begun, also what is left of chunks under way."""
         with self._lock:
+            self._sharing = True
             self._give_back()
 
     def close(self) -> None:
@@ -151,10 +165,22 @@ class Crew:
     def _handled(self, part: Sequence[Claim]) -> list[Result]:
         reached("handing-over")
         try:
-            return _in_order(part, self._handler.handle([_item(claim, self._handler.name) for claim in part]))
+            return _in_order(part, self._handler.handle([self._item(claim) for claim in part]))
         except BaseException as error:  # noqa: BLE001 - a handler must not take the thread with it when it raises
             self._tell(error)
             return _in_order(part, [Outcome("retry", told(error))] * len(part))
+
+    def _item(self, claim: Claim) -> Item:
+        delivery = Delivery(
+            idempotency_key(claim.organisation, claim.identity, self._keyed_by),
+            self._handler.name,
+            claim.attempt,
+            claim.origin,
+            claim.source,
+            claim.file,
+            moment(claim.recorded_at),
+        )
+        return Item(claim.body, claim.time_zone, delivery, claim.type, claim.conversation)
 
     def _tell(self, error: BaseException) -> None:
         with self._lock:
@@ -181,7 +207,7 @@ class Crew:
             worker.since = None
             worker.at += len(results)
             self._take(results)
-            if self._breaker.open or (len(results) == 1 and _is_retry(results[0])):
+            if self._sharing or self._breaker.open or (len(results) == 1 and _is_retry(results[0])):
                 # What follows in this conversation waits with it; and an open breaker holds back everything.
                 self._results.extend((claim, None) for claim in worker.chunk[worker.at :])
                 worker.at = len(worker.chunk)
@@ -239,16 +265,3 @@ def _in_order(part: Sequence[Claim], outcomes: Sequence[Outcome]) -> list[Result
         if outcome.state == "retry" and claim.lane is not None:
             held.add(claim.lane)
     return results
-
-
-def _item(claim: Claim, handler: str) -> Item:
-    delivery = Delivery(
-        idempotency_key(claim.organisation, claim.identity, handler),
-        handler,
-        claim.attempt,
-        claim.origin,
-        claim.source,
-        claim.file,
-        moment(claim.recorded_at),
-    )
-    return Item(claim.body, claim.time_zone, delivery, claim.type, claim.conversation)

@@ -58,5 +58,5 @@ def _told(verdict: str, result: Parsed | Rejection) -> str:
 
 def _type(result: Parsed | Rejection) -> str | None:
     """The type of the events in a file, when all are of one."""
-    types = {each.event.type for each in result.events} if isinstance(result, Parsed) else set()
+    types = {each.event.type for each in result.events} if not isinstance(result, Rejection) else set()
     return types.pop() if len(types) == 1 else None

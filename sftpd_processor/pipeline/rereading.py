@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sftpd_processor.archive.copies import Copies
 from sftpd_processor.config.reading import Reading
 from sftpd_processor.config.settings import Settings
 from sftpd_processor.errors import PermanentError
@@ -50,6 +51,7 @@ class Rereader:
     def __init__(self, settings: Settings, ledger: Ledger, wanting: Wanting, *, dry_run: bool) -> None:
         """`wanting` names the handlers for a type of event."""
         self._origins = {origin.name: origin for origin in _origins(settings)}
+        self._copies = Copies(settings.state.dir)
         self._ledger = ledger
         self._wanting = wanting
         self._dry_run = dry_run
@@ -61,7 +63,10 @@ class Rereader:
             return _as_it_was(file, f"its source {file['source']!r} is not in the configuration")
         if file["archived_at"] is None:  # whoever writes the copy must not be told of two places for it
             return _as_it_was(file, "its copy is still to be written; try again when it is there")
-        raw = self._ledger.retries.raw(file["id"])
+        try:
+            raw = self._raw(file)
+        except PermanentError as error:
+            return _as_it_was(file, str(error))
         result = reader(origin.reading)(raw)
         if isinstance(result, Rejection):
             return _as_it_was(file, _first(result))
@@ -70,6 +75,11 @@ class Rereader:
         recorded = self._ledger.reread(file["id"], batch, self._wanting, dry_run=self._dry_run)
         (verdict,) = recorded.verdicts
         return Reread(file, verdict, recorded.events, _wrong(result, verdict))
+
+    def _raw(self, file: Row) -> bytes:
+        """Its bytes: the ledger's, or those of the copy when these have left it."""
+        raw = self._ledger.retries.held(file["id"])
+        return self._copies.read(file["archive_path"] or "", file["sha256"]) if raw is None else raw
 
     def correct(self, file: Row, path: Path) -> Reread:
         """Record the file at `path` in place of the quarantined one.

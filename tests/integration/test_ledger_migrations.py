@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.ledger.schema import REVISION, create, metadata
 from tests.ledger_samples import event, opened, record, rows, sqlite_url
 
-_NEXT = '''
+_LATER = f"{int(REVISION) + 1:04}"
+_NEXT = f'''
 """A later migration."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0005"
-down_revision = "0004"
+revision = "{_LATER}"
+down_revision = "{REVISION}"
 def upgrade() -> None:
     op.add_column("files", sa.Column("note", sa.Text()))
 '''
@@ -167,12 +169,12 @@ def test_an_older_ledger_is_migrated(url: str, tmp_path: Path, monkeypatch: pyte
         record(ledger, ("1.json", event()))
     folder = tmp_path / "100% migrations"  # a percent sign means something to Alembic's configuration
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0005_note.py").write_text(_NEXT)
+    (folder / "versions" / f"{_LATER}_note.py").write_text(_NEXT)
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0005")
+    monkeypatch.setattr(database, "REVISION", _LATER)
     with opened(url) as ledger:
         assert ledger.figures.sources()["webio"].verdicts == {"accepted": 1}
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0005",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [(_LATER,)]
     assert rows(url, "SELECT name, note FROM files") == [("1.json", None)]
 
 
@@ -190,7 +192,7 @@ def test_a_ledger_of_the_first_revision_is_led_on(url: str) -> None:
         kept = {table: _rows(connection, table) for table in ("looks", "contents", "events", "repeats", "deliveries")}
     with opened(url) as ledger, engine.connect() as connection:
         assert rows(url, "SELECT version_num FROM alembic_version") == [(REVISION,)]
-        assert {table: _rows(connection, table) for table in kept} == kept
+        assert {table: _rows(connection, table, before) for table, before in kept.items()} == kept
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
         disposed = "SELECT id, disposed_look, waited, former_path, reread_at, corrected_by FROM files ORDER BY id"
         assert [row[:2] for row in rows(url, disposed)] == [(1, 1), (2, 1), (3, None), (4, None)]
@@ -229,8 +231,10 @@ def _counted(ledger: Ledger) -> set[tuple[Any, ...]]:
     return {tuple(total) for total in ledger.totals.all()}
 
 
-def _rows(connection: Connection, table: str) -> list[tuple[Any, ...]]:
-    return sorted((tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))), key=str)
+def _rows(connection: Connection, table: str, like: Sequence[tuple[Any, ...]] = ()) -> list[tuple[Any, ...]]:
+    """All rows; only as many columns as `like` has: later migrations add theirs behind them."""
+    width = len(like[0]) if like else None
+    return sorted((tuple(row)[:width] for row in connection.execute(text(f"SELECT * FROM {table}"))), key=str)
 
 
 def test_a_failed_migration_leaves_the_ledger_as_it_was(
@@ -241,9 +245,9 @@ def test_a_failed_migration_leaves_the_ledger_as_it_was(
         record(ledger, ("1.json", event()))
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0005_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
+    (folder / "versions" / f"{_LATER}_note.py").write_text(_NEXT + "    raise RuntimeError('broken')\n")
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "REVISION", "0005")
+    monkeypatch.setattr(database, "REVISION", _LATER)
     with pytest.raises(RuntimeError, match="broken"), opened(url):
         pass
     engine = create_engine(url)

@@ -20,7 +20,7 @@ EXAMPLE = (ROOT / "config.example.toml").read_text()
 LINES = EXAMPLE.splitlines()
 SETTING = re.compile(r"(#?)(\w+) = ")
 HEAD = re.compile(r"#?\[+(\w+)\]+")
-SINGLE = {"state", "delivery", "http", "admin", "log"}
+SINGLE = {"state", "delivery", "http", "admin", "archive", "log"}
 WHOLE = {
     "http": {"listen", "token_secrets"},
     "values": {"name", "use"},
@@ -89,7 +89,7 @@ def test_reference_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["state", "sources", "handlers", "delivery", "http", "values", "admin", "log", "alerts"]
+    "section", ["state", "sources", "handlers", "delivery", "http", "values", "admin", "archive", "log", "alerts"]
 )
 def test_every_key_is_described(section: str) -> None:
     """Each key has a description and an example, and a row in the reference."""

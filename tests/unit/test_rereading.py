@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from sftpd_processor.config.settings import Settings
 from sftpd_processor.errors import PermanentError
@@ -258,3 +259,33 @@ def test_what_is_no_file(room: Room) -> None:
     for path, why in ((room.folder, "no file"), (Path("/dev/zero"), "no file"), (room.folder / "x", "not there")):
         with pytest.raises(PermanentError, match=why):
             room.rereader().correct(room.row(), path)
+
+
+def _let_go(room: Room) -> None:
+    """The bytes leave the ledger, as they do when the copy is known to be on disk."""
+    engine = create_engine(room.url)
+    with engine.begin() as connection:
+        assert connection.execute(text("DELETE FROM contents")).rowcount == 1
+    engine.dispose()
+
+
+def test_a_file_whose_bytes_have_left_the_ledger_is_read_from_its_copy(room: Room) -> None:
+    """It is taken, and moves to the archive, just as if the ledger had them."""
+    room.take("a.json", UNKNOWN, **STRICT)
+    _let_go(room)
+    assert room.retry().verdict == "accepted"
+    room.copy()
+    assert room.copies() == {f"archive/{DAY}/a.json": UNKNOWN}
+
+
+@pytest.mark.parametrize(("left", "why"), [(None, "is missing"), (event("2"), "its SHA-256 is another")])
+def test_only_the_very_bytes_that_were_recorded_are_read(room: Room, left: bytes | None, why: str) -> None:
+    """A copy that is gone, or was altered, is nothing to go by: the file stays as it was, and the reason is told."""
+    room.take("a.json", UNKNOWN, **STRICT)
+    _let_go(room)
+    copy = room.folder / f"quarantine/{DAY}/a.json"
+    copy.unlink() if left is None else copy.write_bytes(left)
+    done = room.retry()
+    assert (done.verdict, done.events) == ("invalid", 0)
+    assert why in done.wrong
+    assert "from a backup" in done.wrong

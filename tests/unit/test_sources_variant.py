@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sftpd_processor.sources.base import variant
 
 SUFFIX = "abcd1234"
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\x00"), min_size=1, max_size=255).filter(
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=255).filter(
     lambda name: len(name.encode()) <= 255
 )
 TURNS = st.integers(0, 25)
