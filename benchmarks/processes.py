@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,26 @@ def together(costs: Sequence[Cost]) -> int:
 
 def tree(pid: int) -> list[Cost]:
     """A process and all below it, the oldest first."""
+    return [cost(one) for one in _family(pid)]
+
+
+def peaks(process: subprocess.Popen[bytes]) -> int:
+    """Wait for its end; the peaks of resident bytes of it and of all below it, added up."""
+    found: dict[int, int] = {}
+    while process.poll() is None:
+        for pid in _family(process.pid):
+            with contextlib.suppress(OSError):  # ended while we looked
+                found[pid] = max(found.get(pid, 0), _peak(pid))
+        time.sleep(_LOOK_SECONDS)
+    return sum(found.values())
+
+
+def _peak(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith("VmHWM:"))
+
+
+def _family(pid: int) -> list[int]:
     below: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -51,7 +75,7 @@ def tree(pid: int) -> list[Cost]:
     found = [pid]
     for one in found:
         found += sorted(below.get(one, ()))
-    return [cost(one) for one in found]
+    return found
 
 
 def cost(pid: int) -> Cost:

@@ -22,7 +22,7 @@ from sftpd_processor.testing.servers import ThrowAwayServer, free_port
 from tests.system_packages import find_postgres
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:
     """Return as soon as `condition()` is true; fail the test after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -13,6 +13,7 @@ import typer
 
 from sftpd_processor.cli import (
     alerts,
+    archive,
     certify,
     check,
     demo,
@@ -20,6 +21,7 @@ from sftpd_processor.cli import (
     exit_codes,
     init,
     once,
+    reprocess,
     retry,
     run,
     serve,
@@ -84,11 +86,13 @@ def _show_version(wanted: bool) -> None:
 
 VERBS = (
     init.init, run.run, serve.serve, once.once, check.check, doctor.doctor, status.status, why.why, retry.retry,
-    simulate.simulate, certify.certify, demo.demo,
+    reprocess.reprocess, simulate.simulate, certify.certify, demo.demo,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)
+app.command("replay", hidden=True)(reprocess.reprocess)
 app.add_typer(token.app)
+app.add_typer(archive.app)
 app.add_typer(alerts.app)
 app.add_typer(service.app)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftpd_processor.errors import PermanentError
@@ -23,10 +25,19 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
 
     state = settings.state
     if state.database is None and not (state.dir / "ledger.db").exists():
-        raise PermanentError(f"there is no ledger in {state.dir} yet; `sftpd-processor once` or `run` makes it")
+        raise _absent(state.dir)
     ledger = Ledger(state.ledger_url())
     try:
         ledger.check()
         yield ledger
     finally:
         ledger.close()
+
+
+def _absent(folder: Path) -> PermanentError:
+    if (folder / "archive").is_dir():
+        rebuild = shlex.join(["sftpd-processor", "reprocess", str(folder / "archive"), "--record-only"])
+        return PermanentError(
+            f"there is no ledger in {folder}, but an archive; to rebuild the ledger from it: {rebuild}"
+        )
+    return PermanentError(f"there is no ledger in {folder} yet; `sftpd-processor once` or `run` makes it")

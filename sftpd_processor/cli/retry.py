@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sftpd_processor.bell import Bell
+from sftpd_processor.cli.choosing import FileOption, SourceOption, TypeOption, selected
 from sftpd_processor.cli.configured import configured
 from sftpd_processor.cli.lines import more, page
-from sftpd_processor.cli.moments import EXAMPLES, given
+from sftpd_processor.cli.moments import EXAMPLES
 from sftpd_processor.cli.opened import opened_ledger
 from sftpd_processor.cli.words import counted, iso
 from sftpd_processor.errors import PermanentError
@@ -32,11 +33,9 @@ _NEXT = "A running daemon goes on with it within seconds; without one: sftpd-pro
 def retry(
     ctx: typer.Context,
     handler: Annotated[list[str] | None, typer.Option(help="Only of this handler (again for more).")] = None,
-    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type of event (again for more).")] = None,
-    source: Annotated[list[str] | None, typer.Option(help="Only of this source (again for more).")] = None,
-    file: Annotated[
-        str | None, typer.Option(help="Only of files of this name (or source/name); * and ? stand for others.")
-    ] = None,
+    type_: TypeOption = None,
+    source: SourceOption = None,
+    file: FileOption = None,
     error: Annotated[str | None, typer.Option(help="Only where this is in the last error or the reason.")] = None,
     since: Annotated[str | None, typer.Option(help=f"Only what failed then or later: {EXAMPLES}.")] = None,
     until: Annotated[str | None, typer.Option(help="Only what failed before then.")] = None,
@@ -59,7 +58,7 @@ def retry(
     from sftpd_processor.daemon import make_handlers
     from sftpd_processor.pipeline.rereading import Rereader
 
-    chosen = _selection(handler, type_, source, file, error, since, until)
+    chosen = selected(handlers=handler, types=type_, sources=source, file=file, error=error, since=since, until=until)
     _demand_a_choice(chosen, everything=everything, quarantined=quarantined, corrected=corrected)
     config = configured(ctx)
     handlers = make_handlers(config.settings, config.folder)
@@ -75,33 +74,6 @@ def retry(
         Bell(config.settings.state.dir).ring()
     data |= {"dry_run": dry_run}
     sys.stdout.write(json.dumps(data) + "\n" if as_json else _text(data))
-
-
-def _selection(
-    handlers: list[str] | None,
-    types: list[str] | None,
-    sources: list[str] | None,
-    file: str | None,
-    error: str | None,
-    since: str | None,
-    until: str | None,
-) -> Selection:
-    from sftpd_processor.ledger.selection import Selection
-
-    given_ones = [*(handlers or ()), *(types or ()), *(sources or ()), file, error, since, until]
-    if "" in given_ones:  # as from a variable that is not set: must not stand for everything
-        raise typer.BadParameter("an option that chooses is empty")
-    if file is not None and "/" in file:  # as `status` shows it
-        if sources:
-            raise typer.BadParameter("the source is given twice: by --source, and in --file")
-        source, _, file = file.partition("/")
-        sources = [source]
-    chosen = Selection(
-        tuple(handlers or ()), tuple(types or ()), tuple(sources or ()), file, error, given(since), given(until)
-    )
-    if chosen.since is not None and chosen.until is not None and chosen.since >= chosen.until:
-        raise typer.BadParameter("--until is not later than --since")
-    return chosen
 
 
 def _demand_a_choice(chosen: Selection, *, everything: bool, quarantined: bool, corrected: Path | None) -> None:

@@ -12,6 +12,7 @@ from sftpd_processor.cli import alerts
 from sftpd_processor.cli.configured import Configured, configured
 from sftpd_processor.cli.lines import page
 from sftpd_processor.cli.opened import opened_ledger
+from sftpd_processor.cli.reprocess_report import replay_data, replay_lines
 from sftpd_processor.cli.words import VERDICTS, clock, counted, iso, listed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 STATES = ("recorded", "waiting", "ignored", "vanished")
 DELIVERIES = ("done", "skipped", "pending", "running", "retrying", "dead")
 _SHOWN = 10
+_REPLAYS_SHOWN = 3
 
 
 def status(
@@ -34,7 +36,9 @@ def status(
     """
     config = configured(ctx)
     with opened_ledger(config.settings) as ledger:
-        data = figures(config, ledger)
+        data = figures(config, ledger) | {
+            "replays": [replay_data(row, ctx.obj.config) for row in ledger.replays.last(_REPLAYS_SHOWN)]
+        }
     sys.stdout.write(json.dumps(data) + "\n" if as_json else _text(data))
 
 
@@ -119,6 +123,7 @@ def _text(data: dict[str, Any]) -> str:
         "In quarantine, the latest first:", [line for row in data["quarantine"] for line in _quarantine_lines(row)]
     )
     lines += _section("Dead letters, the latest first:", [_dead_line(row) for row in data["dead"]])
+    lines += _section("Replays, the latest first:", [line for each in data["replays"] for line in replay_lines(each)])
     lines += _section("Waiting, the oldest first:", [_sighted_line(row) for row in data["waiting"]])
     lines += _section("Ignored, the latest first:", [_sighted_line(row) for row in data["ignored"]])
     return page([*lines, f"state folder: {data['state']}"])

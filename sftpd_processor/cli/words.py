@@ -16,6 +16,17 @@ def listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
 
 
+def duration(seconds: float) -> str:
+    """`0.3 s`, `42 s`, `3 min 12 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def iso(micros: int | None) -> str | None:
     """The ledger's time in ISO 8601, UTC."""
     if micros is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload
 from zoneinfo import ZoneInfo
 
 from sftpd_processor.events.models import Event
@@ -29,7 +29,8 @@ class Delivery:
     `idempotency_key` is the same for every attempt, and after a crash: hand it to whatever must not do a
     thing twice. `attempt` counts from 1. `origin` is how the event came: `sftp`, `directory`, `http` or
     `replay`. `source` names the source; `file` the file it came in, None for a live post. `received_at` is
-    when the event was recorded here (timezone-aware).
+    when the event was recorded here (timezone-aware). `shadow` is true when nothing is to be done, only told:
+    a function marked `@handler(…, shadow=True)` then returns what it would have done.
     """
 
     idempotency_key: str
@@ -39,6 +40,7 @@ class Delivery:
     source: str
     file: str | None
     received_at: datetime
+    shadow: bool = False
 
 
 class Skip(Exception):
@@ -78,30 +80,36 @@ class Mark:
     name: str | None
     wanted: Wanted
     mistakes: tuple[str, ...]
+    shadow: bool = False
 
 
+@overload
+def handler(*events: type[Event] | str, name: str | None = None, shadow: bool = False) -> Callable[[F], F]: ...
 @overload
 def handler(event: F, /) -> F: ...
-@overload
-def handler(*events: type[Event] | str, name: str | None = None) -> Callable[[F], F]: ...
-def handler(*events: Any, name: str | None = None) -> Any:
+def handler(*events: Any, name: str | None = None, shadow: bool = False) -> Any:
     """Mark a function, plain or `async def`, as a handler of these events; without any, of all events.
 
     Events are classes (`InboundMessage`) or names (`"inboundMessage"`, and `"deliveryReport"` as Webio's
     subscriptions call it). The function is called with `(event)` or `(event, delivery)` and is returned
     unchanged. Mistakes do not raise here: `sftpd-processor check` lists them all, with file and line.
+
+    `shadow` promises that the function does nothing while `delivery.shadow` is true, and returns what it would
+    have done (what JSON can hold, or None); only then can `reprocess --shadow` call it.
     """
     if len(events) == 1 and isinstance(events[0], FunctionType):
-        return _marked(events[0], (), name)
-    return lambda function: _marked(function, events, name)
+        return _marked(events[0], (), name, shadow)
+    return lambda function: _marked(function, events, name, shadow)
 
 
-def _marked(function: F, events: Sequence[object], name: str | None) -> F:
+def _marked(function: F, events: Sequence[object], name: str | None, shadow: object) -> F:
     taken, mistakes = wanted(events)
     if name is not None and not (isinstance(name, str) and name):
         mistakes += ("its name= must be a text that is not empty",)
         name = None
-    setattr(function, MARK, Mark(name, taken, mistakes))
+    if not isinstance(shadow, bool):
+        mistakes += ("its shadow= must be True or False",)
+    setattr(function, MARK, Mark(name, taken, mistakes, shadow is True))
     return function
 
 
@@ -141,6 +149,16 @@ class Outcome:
 
 DONE = Outcome("done")
 
+Effect = dict[str, Any]
+"""What a handler would do with one event, as JSON can hold it; `kind` says which sort of handler it is."""
+
+
+class Captured(NamedTuple):
+    """What `handle` would answer for an event, and its effect: None when it is not known, or would not be done."""
+
+    outcome: Outcome
+    effect: Effect | None
+
 
 class Handler(Protocol):
     """Does something with events. This docstring is the contract.
@@ -165,6 +183,16 @@ class Handler(Protocol):
     def open(self) -> None: ...
     def handle(self, items: Sequence[Item]) -> Sequence[Outcome]: ...
     def close(self) -> None: ...
+
+
+class Shadowable(Handler, Protocol):
+    """A handler that can say what it would do.
+
+    `capture` performs nothing: it opens no connection, file or process, and needs no `open`. It is made by the same
+    code as what `handle` sends, and shows no secret. It is called from several threads at once.
+    """
+
+    def capture(self, item: Item) -> Captured: ...
 
 
 @dataclass(frozen=True, slots=True)

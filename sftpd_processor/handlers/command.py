@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from sftpd_processor.config.kinds import Place
 from sftpd_processor.extensions.options import BuiltinOptions
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
+from sftpd_processor.handlers.api import DONE, Captured, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.wanted import Wanted
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -93,6 +93,11 @@ class CommandHandler:
 
     def close(self) -> None:
         """Nothing to close."""
+
+    def capture(self, item: Item) -> Captured:
+        stdin = item.body.decode("utf-8", "replace")
+        effect = {"kind": "command", "argv": [*self._argv], "environment": _metadata(item), "stdin": stdin}
+        return Captured(DONE, effect)
 
     def _one(self, item: Item) -> Outcome:
         try:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from sftpd_processor.errors import ProcessorError
-from sftpd_processor.extensions.code import Function, not_a_function
+from sftpd_processor.extensions.code import Function, not_a_function, place_of
 from sftpd_processor.extensions.loop import LoopThread
 from sftpd_processor.extensions.text import told
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome, Reject, Retry, Skip
+from sftpd_processor.handlers.api import DONE, MARK, Captured, HandlerContext, Item, Mark, Outcome, Reject, Retry, Skip
 from sftpd_processor.handlers.wanted import Wanted
 
 
@@ -32,6 +36,16 @@ class FunctionHandler:
         self._timeout = context.timeout_seconds
         self._loop = LoopThread(f"handler-{name}")
 
+    @property
+    def place(self) -> str:
+        """`/path/orders.py, line 12, to_crm()`: where a person finds the function."""
+        return place_of(self._function)
+
+    @property
+    def shadow(self) -> bool:
+        """Whether the function declares that it only tells what it would do while `delivery.shadow` is true."""
+        return declares_shadow(self._function)
+
     def wants(self, event_type: str) -> bool:
         return event_type in self._wanted
 
@@ -44,15 +58,25 @@ class FunctionHandler:
     def close(self) -> None:
         self._loop.close()
 
+    def capture(self, item: Item) -> Captured:
+        """What the function says when it is told that nothing is to be done: call it only when `shadow` is true."""
+        shadow = replace(item, delivery=replace(item.delivery, shadow=True))
+        answer = self._answer(shadow)
+        return _captured(answer) if (ended := outcome(answer)) is DONE else Captured(ended, None)
+
     def _one(self, item: Item) -> Outcome:
+        return outcome(self._answer(item))
+
+    def _answer(self, item: Item) -> object:
+        """What the function returned, or what it raised as a value."""
         try:
             event = item.event()
         except ProcessorError as error:
-            return Outcome("dead", str(error))
+            return Reject(str(error))
         try:
-            return outcome(self._call(event, item))
+            return self._call(event, item)
         except BaseException as error:  # noqa: BLE001 (exit() in user code must not end the daemon)
-            return outcome(error)
+            return error
 
     def _call(self, event: object, item: Item) -> object:
         result = self._function(event, item.delivery) if self._with_delivery else self._function(event)
@@ -94,6 +118,21 @@ def outcome(result: object) -> Outcome:
             return DONE
 
 
+def _captured(returned: object) -> Captured:
+    """Amounts and dates become texts, events what they are in JSON; what JSON cannot hold is the function's mistake."""
+    try:
+        value = to_jsonable_python(returned, by_alias=True)
+        json.dumps(value, allow_nan=False)
+    except Exception as error:  # noqa: BLE001 (user code may run)
+        return Captured(Outcome("dead", f"it returned what cannot be written as JSON: {told(error)}"), None)
+    return Captured(DONE, {"kind": "function", "returned": value})
+
+
+def declares_shadow(function: Function) -> bool:
+    mark: Mark | None = getattr(function, MARK, None)
+    return mark is not None and mark.shadow
+
+
 def takes_delivery(function: Function) -> bool:
     """Whether to call it with `(event, delivery)` rather than `(event)`.
 
@@ -124,7 +163,9 @@ def mistake_in(function: Function) -> str | None:
     if wrong := not_a_function(function):
         return wrong
     try:
-        takes_delivery(function)
+        told_of_it = takes_delivery(function)
     except (TypeError, ValueError) as error:
         return str(error)
+    if declares_shadow(function) and not told_of_it:
+        return "is marked shadow=True, but does not take `delivery`, whose `shadow` says when to do nothing"
     return None

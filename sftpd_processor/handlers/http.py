@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sftpd_processor.extensions.loop import LoopThread
 from sftpd_processor.extensions.web import Url, WebOptions, sent_headers, trust
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
+from sftpd_processor.handlers.api import DONE, Captured, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.wanted import Wanted
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Response
 
 LONGEST_WAIT_SECONDS = 86_400.0
+HIDDEN = "*" * 10
+"""Stands for what may be secret."""
 _TRY_AGAIN = frozenset({408, 425, 429})
 _EXCERPT_BYTES = 300
 _DRAINED_BYTES = 65_536
@@ -57,7 +61,7 @@ class HttpHandler:
         from httpx2 import AsyncClient, Limits
 
         self._client = AsyncClient(
-            headers={**sent_headers(self._options.headers), "content-type": "application/json"},
+            headers=self._headers,
             verify=trust(self._options.ca_file, f"handler {self.name!r}, options.ca_file"),
             timeout=self._timeout,
             limits=Limits(max_connections=None, max_keepalive_connections=32),
@@ -73,6 +77,17 @@ class HttpHandler:
                 self._loop.run(self._client.aclose(), self._timeout)
             self._client = None
         self._loop.close()
+
+    def capture(self, item: Item) -> Captured:
+        """The request. Any header of the user's, and all of the URL behind its host, may be a secret."""
+        headers = self._headers | dict.fromkeys(self._options.headers, HIDDEN) | _metadata(item)
+        url, body = _shown(self._options.url.get_secret_value()), item.body.decode("utf-8", "replace")
+        return Captured(DONE, {"kind": "http", "method": "POST", "url": url, "headers": headers, "body": body})
+
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        """Those that every request has."""
+        return {**sent_headers(self._options.headers), "content-type": "application/json"}
 
     def _one(self, item: Item) -> Outcome:
         from httpx2 import HTTPError, InvalidURL
@@ -101,6 +116,13 @@ async def _start_of(response: Response) -> bytes:
         if seen > _DRAINED_BYTES:
             break
     return start
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    account, at, host = parts.netloc.rpartition("@")
+    shown = f"{parts.scheme}://{HIDDEN if account else ''}{at}{host}"
+    return shown if url in (shown, f"{shown}/") else f"{shown}/{HIDDEN}"
 
 
 def _metadata(item: Item) -> dict[str, str]:

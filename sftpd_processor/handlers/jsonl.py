@@ -14,7 +14,7 @@ from pathlib import Path
 from sftpd_processor.config.kinds import LocalPath
 from sftpd_processor.errors import ConfigurationError, Problem
 from sftpd_processor.extensions.options import BuiltinOptions
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
+from sftpd_processor.handlers.api import DONE, Captured, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.wanted import Wanted
 
 _BOM = b"\xef\xbb\xbf"
@@ -71,11 +71,15 @@ class JsonlHandler:
         with self._lock:
             self._forget()
 
+    def capture(self, item: Item) -> Captured:
+        text = line(item).decode("utf-8", "replace").removesuffix("\n")
+        return Captured(DONE, {"kind": "jsonl", "path": str(self._path), "line": text})
+
     def _append(self, lines: bytes) -> None:
         fd = self._current()
         try:
             with _alone(fd):
-                _write_whole(fd, lines)
+                write_whole(fd, lines, sync=True)
         except OSError:
             self._forget()
             raise
@@ -88,7 +92,7 @@ class JsonlHandler:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
             with _alone(self._fd):
-                _end_last_line(self._fd)
+                end_last_line(self._fd)
             _sync_folder(self._path.parent)
         return self._fd
 
@@ -124,12 +128,16 @@ def _alone(fd: int) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-def _write_whole(fd: int, data: bytes) -> None:
-    """Write and sync, or take the torn tail back. When even that fails, the next opening starts on a fresh line."""
+def write_whole(fd: int, data: bytes, *, sync: bool) -> None:
+    """Append and, if asked, sync; or take the torn tail back.
+
+    When even that fails, the next opening starts on a fresh line.
+    """
     size = os.fstat(fd).st_size
     try:
         _write_all(fd, data)
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     except OSError:
         os.ftruncate(fd, size)
         raise
@@ -150,7 +158,7 @@ def _is_at(fd: int, path: Path) -> bool:
     return (ours.st_ino, ours.st_dev) == (there.st_ino, there.st_dev)
 
 
-def _end_last_line(fd: int) -> None:
+def end_last_line(fd: int) -> None:
     """A crash can leave half a line: end it, so that it stays the only one that does not parse."""
     size = os.fstat(fd).st_size
     if size and os.pread(fd, 1, size - 1) != b"\n":

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from sftpd_processor.extensions.options import BuiltinOptions
 from sftpd_processor.extensions.text import one_line
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
+from sftpd_processor.handlers.api import DONE, Captured, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.wanted import Wanted
 
 logger = logging.getLogger(__name__)
+
+_LINE = "event type=%s source=%s file=%s key=%s"
 
 
 class Options(BuiltinOptions):
@@ -41,15 +43,14 @@ class LogHandler:
     def close(self) -> None:
         """Nothing to close."""
 
+    def capture(self, item: Item) -> Captured:
+        return Captured(DONE, {"kind": "log", "line": _LINE % _words(item)})
+
     def _log(self, item: Item) -> None:
-        # An unknown type is whatever the sender wrote: bounded and printable before it reaches the log.
         delivery = item.delivery
         logger.info(
-            "event type=%s source=%s file=%s key=%s",
-            one_line(item.event_type, 100),
-            delivery.source,
-            one_line(delivery.file or "-", 255),
-            delivery.idempotency_key,
+            _LINE,
+            *_words(item),
             extra={
                 "event_type": item.event_type,
                 "source": delivery.source,
@@ -58,6 +59,13 @@ class LogHandler:
                 "handler": self.name,
             },
         )
+
+
+def _words(item: Item) -> tuple[str, str, str, str]:
+    # An unknown type is whatever the sender wrote: bounded and printable before it reaches the log.
+    delivery = item.delivery
+    file = one_line(delivery.file or "-", 255)
+    return one_line(item.event_type, 100), delivery.source, file, delivery.idempotency_key
 
 
 def build(name: str, wanted: Wanted, options: Options, context: HandlerContext) -> LogHandler:  # noqa: ARG001

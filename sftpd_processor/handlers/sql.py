@@ -14,7 +14,7 @@ from sftpd_processor.config.kinds import Line
 from sftpd_processor.errors import ConfigurationError, Problem
 from sftpd_processor.extensions.database import UserDatabase, describe, open_engine
 from sftpd_processor.extensions.options import BuiltinOptions
-from sftpd_processor.handlers.api import DONE, HandlerContext, Item, Outcome
+from sftpd_processor.handlers.api import DONE, Captured, HandlerContext, Item, Outcome
 from sftpd_processor.handlers.database import insert_once, is_statement_error, unique_sets
 from sftpd_processor.handlers.wanted import Wanted
 
@@ -96,6 +96,9 @@ class SqlHandler:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+    def capture(self, item: Item) -> Captured:
+        return Captured(DONE, {"kind": "sql", "table": self._options.table, "row": self._row(item)})
 
     def _prepared(self) -> Insert:
         with self._lock:

@@ -1,4 +1,7 @@
-"""The real command in a process of its own, with a home, a temporary folder and a configuration of the test's."""
+"""The real command in a process of its own, with a home, a temporary folder and a configuration of the test's.
+
+It is forked from a process that has loaded it (see `nursery`), unless a test puts another command in its place.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
+from sftpd_processor import points
 from sftpd_processor.config.schema import toml
+from tests.acceptance import nursery
 from tests.support import wait_until
 
-COMMAND = (sys.executable, "-m", "sftpd_processor.cli.main")
+COMMAND = (sys.executable, "-m", nursery.MODULE)
+_FORKED = COMMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Ran:
 class Running:
     """A command that goes on; what it says on stderr is in `log`, on stdout in `out`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, out: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | nursery.Forked, log: Path, out: Path) -> None:
         self.process = process
         self._log = log
         self._out = out
@@ -51,7 +58,7 @@ class Running:
     def out(self) -> str:
         return self._out.read_text()
 
-    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+    def wait_for(self, text: str, timeout: float = 40.0) -> None:
         """Wait until it has said so; fails at once when it ends instead."""
 
         def said() -> bool:
@@ -66,7 +73,7 @@ class Running:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ended(self, timeout: float = 30.0) -> int:
+    def ended(self, timeout: float = 60.0) -> int:
         """Wait for its end; its exit code."""
         try:
             return self.process.wait(timeout)
@@ -125,10 +132,7 @@ class Desk:
         number = len(self._running)
         log, out = self.folder / f"log-{number}", self.folder / f"stdout-{number}"
         with log.open("wb") as err, out.open("wb") as said:
-            process = subprocess.Popen(
-                [*COMMAND, "-c", str(self.config), *arguments],
-                cwd=self.work, env=self._environment(environment), stdin=subprocess.DEVNULL, stdout=said, stderr=err,
-            )  # fmt: skip
+            process = self._begin(["-c", str(self.config), *arguments], environment, said, err)
         self._running.append(Running(process, log, out))
         return self._running[-1]
 
@@ -172,12 +176,24 @@ class Desk:
             running.process.wait()
 
     def _done(self, arguments: Sequence[str], environment: dict[str, str], timeout: float) -> Ran:
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.work, env=self._environment(environment), stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as err:
+            process = self._begin(arguments, environment, said, err)
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+                process.wait()
+            return Ran(code, *(_text(each) for each in (said, err)))
+
+    def _begin(
+        self, arguments: Sequence[str], environment: dict[str, str], said: IO[bytes], err: IO[bytes]
+    ) -> subprocess.Popen[bytes] | nursery.Forked:
+        env = self._environment(environment)
+        # What an interpreter and `points` look for in the environment they look for when they are loaded.
+        if COMMAND == _FORKED and not any(name.startswith(("PYTHON", points.VARIABLE)) for name in environment):
+            return nursery.fork(arguments, self.work, env, said, err)
+        command = [*COMMAND, *arguments]
+        return subprocess.Popen(command, cwd=self.work, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=err)
 
     def _copies(self, room: str) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.state / room).rglob("*") if path.is_file()}
@@ -186,6 +202,11 @@ class Desk:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SFTPD_PROCESSOR")}
         own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), "COLUMNS": "120", "PYTHONPATH": ""}
         return kept | own | more
+
+
+def _text(said: IO[bytes]) -> str:
+    said.seek(0)
+    return said.read().decode()
 
 
 def event(number: int, conversation: str = "97011", **more: str) -> bytes:

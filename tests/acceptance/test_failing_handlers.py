@@ -204,7 +204,7 @@ def test_once_and_an_endpoint_that_is_down(desk: Desk, endpoint: str) -> None:
     desk.configure(local(inbox), handlers=[crm], delivery={"backoff_seconds": 3})
     begun = time.monotonic()
     first = desk.run("once")
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30
     tried = _Down.asked
     assert 10 <= tried <= 18
     assert first.code == 0

@@ -76,7 +76,7 @@ def test_the_clock_is_set_while_things_wait(
         wait_until(lambda: _waiting(desk) == (1, 1), what="a retry and a file that wait")
         wall.ahead = jump
         wait_until(lambda: "the clock of this machine was set" in caplog.text, what="the watch to see it")
-        wait_until(lambda: _waiting(desk) == (0, 0), 10, "both to come to their end")
+        wait_until(lambda: _waiting(desk) == (0, 0), 60, "both to come to their end")
         assert [state for (state,) in desk.rows("SELECT state FROM deliveries")] == ["done"]
         assert desk.rows("SELECT verdict FROM files WHERE name = 'bad.json'") == [("invalid",)]
     finally:

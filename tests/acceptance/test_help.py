@@ -13,8 +13,8 @@ from tests.acceptance.support import Desk, event, local
 from tests.support import ServedFolder
 
 VERBS = (
-    "init", "run", "serve", "once", "check", "doctor", "status", "why", "retry", "simulate", "certify", "demo", "token",
-    "alerts", "service",
+    "init", "run", "serve", "once", "check", "doctor", "status", "why", "retry", "reprocess", "simulate", "certify",
+    "demo", "token", "archive", "alerts", "service",
 )  # fmt: skip
 HEAVY = (
     "paramiko", "sqlalchemy", "pydantic", "httpx2", "apscheduler", "watchdog", "asyncssh", "rich.progress", "uvicorn",

@@ -173,7 +173,7 @@ def providers(desk: Desk, echo: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def configure(desk: Desk, echo: str, **changes: Any) -> None:
+def configure(desk: Desk, echo: str, attempts: int = 2, **changes: Any) -> None:
     """All that can quote, with the access log."""
     (desk.folder / "in").mkdir(exist_ok=True)
     table = http(
@@ -189,7 +189,7 @@ def configure(desk: Desk, echo: str, **changes: Any) -> None:
             {"name": "journal", "use": "jsonl", "options": {"path": str(desk.journal)}},
             {"name": "posted", "use": "mine:posted"},
         ],
-        delivery={"max_attempts": 2, "backoff_seconds": 0.01, "breaker_failures": 3, "timeout_seconds": 5},
+        delivery={"max_attempts": attempts, "backoff_seconds": 0.01, "breaker_failures": 3, "timeout_seconds": 5},
     )
 
 
@@ -280,7 +280,8 @@ def test_the_daemon_and_its_listener_quote_nobody(desk: Desk, echo: str, flags: 
 def test_serve_and_the_commands_beside_it_quote_nobody(desk: Desk, echo: str) -> None:
     """`serve` alone, and other commands on the same configuration, all with --debug, show nothing of it either."""
     port = free_port()
-    configure(desk, echo, listen=f"127.0.0.1:{port}", supervise=False)
+    # What cannot be delivered dies at once: whether a second attempt came in time would depend on the breaker's speed.
+    configure(desk, echo, attempts=1, listen=f"127.0.0.1:{port}", supervise=False)
     serving = desk.start("--debug", "serve")
     webio = Caller(serving, EXACT_TOKEN)
     answers = posts(webio) + refusals(webio)
@@ -291,7 +292,7 @@ def test_serve_and_the_commands_beside_it_quote_nobody(desk: Desk, echo: str) ->
     ask = "simulate --ask raises --customers ids --count 5"
     commands = {
         "check --live --json": 4, "simulate --live --count 5": 0, ask: 3, f"{ask} --token-file token": 3,
-        "once": 0, "status": 0, "token verify token": 1,
+        "once": 3, "status": 0, "token verify token": 1,
     }  # fmt: skip
     ran = {command: desk.run("--debug", *command.split()) for command in commands}
     assert serving.stop() == 0

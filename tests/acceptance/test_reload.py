@@ -311,7 +311,7 @@ def test_a_stop_in_the_middle_of_a_reload(desk: Desk, inbox: Path) -> None:
     daemon.signal(signal.SIGHUP)
     wait_until(lambda: time.monotonic() > before + 2.5, what="the reload to wait for the calls")
     daemon.signal(signal.SIGTERM)
-    wait_until(lambda: "the configuration was read again" in daemon.log, 5, "the reload not to wait any more")
+    wait_until(lambda: "the configuration was read again" in daemon.log, 15, "the reload not to wait any more")
     gate.touch()
     assert daemon.ended() == 0
     assert desk.rows("SELECT state, attempts FROM deliveries") == [("done", 1)] * 2

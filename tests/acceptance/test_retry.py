@@ -110,7 +110,7 @@ def test_a_running_daemon_goes_on_by_itself(desk: Desk) -> None:
     assert (dry.data["found"], dry.data["put_back"], everything(desk)) == (2, 0, before)
     ran = desk.run("retry", "--file", "local/a.json")
     assert ran.out.startswith("2 dead letters put back, to be tried again\n  2 × crm, inboundMessage: Connection")
-    wait_until(lambda: len(done(desk)) == 2, 8, "the deliveries")
+    wait_until(lambda: len(done(desk)) == 2, what="the deliveries")
     assert [(attempt, action) for _, attempt, action in done(desk)] == [(1, "m1"), (1, "m2")]
     story = desk.run("why", "a.json")
     assert story.out.count("put back by `retry` after 2 attempts") == 2

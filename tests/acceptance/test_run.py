@@ -63,7 +63,7 @@ def test_a_local_folder_is_taken_at_once(desk: Desk, inbox: Path) -> None:
     daemon = desk.daemon()
     for number in range(3):
         put(inbox, {f"{number}.json": event(number)})
-        wait_until(lambda: len(desk.keys()) == number + 1, 10, "the file put there")  # noqa: B023
+        wait_until(lambda: len(desk.keys()) == number + 1, what="the file put there")  # noqa: B023
     assert daemon.stop() == 0
 
 
@@ -124,7 +124,7 @@ def test_a_second_sigterm_ends_it_at_once(desk: Desk, inbox: Path, gate: Path) -
     began = time.monotonic()
     daemon.signal(signal.SIGTERM)
     assert daemon.ended() == 130
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     gate.touch()
     again = desk.run("once")
     assert again.code == 0

@@ -55,7 +55,7 @@ def test_strangers(desk: Desk, tmp_path: Path) -> None:
         assert sent(webio, data) in (400, 413, 431, 505)
         began = time.monotonic()
         assert webio.ask("balance", customer="7").status_code == 200
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
     assert running.log == log
     assert sorted(path.name for path in desk.state.rglob("*")) == files
     assert memory(running) < held + 30_000

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.support import Desk
 from tests.faulty_server import FaultyServer, Request, done_then_drop, hang
-from tests.integration.fault_drill import Case, message
+from tests.integration.fault_drill import GRACE, Case, message
 from tests.integration.test_server_faults_lost import CASES as LOST
 from tests.support import wait_until
 from tests.unit.scripted_sftp import READDIR, RENAME
@@ -28,7 +28,7 @@ def test_a_server_at_fault_ends_in_one_line_and_exit_code_4(desk: Desk, case: Ca
         case.arrange(server)
         began = time.monotonic()
         ran = desk.run("once")
-        assert time.monotonic() - began < case.seconds + 2 + START
+        assert time.monotonic() - began < case.seconds + GRACE + START
         assert (ran.code, len(ran.err.splitlines())) == (4, 1)
         assert ran.err.startswith(f"sftpd-processor: source {case.name}: ")
         server.lift()

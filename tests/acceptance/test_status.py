@@ -64,7 +64,8 @@ def test_json(desk: Desk) -> None:
     put(desk.folder / "in", {"late.txt": b""})
     ran = desk.run("status", "--json")
     assert ran.code == 0
-    assert set(ran.data) == {"state", "sources", "handlers", "alerts", "quarantine", "waiting", "ignored", "dead"}
+    lists = ("alerts", "quarantine", "waiting", "ignored", "dead", "replays")
+    assert set(ran.data) == {"state", "sources", "handlers", *lists}
     source = ran.data["sources"]["local"]
     assert source["listed"] == source["recorded"] + source["waiting"] + source["ignored"] + source["vanished"] == 12
     assert source["verdicts"] == {"accepted": 8, "duplicate": 1, "partial": 0, "invalid": 1, "conflict": 1}

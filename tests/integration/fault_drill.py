@@ -19,6 +19,7 @@ from tests.faulty_server import FaultyServer
 from tests.unit.scripted_sftp import FOLDER
 
 COUNT = 6  # files in each folder
+GRACE = 5.0  # seconds that a busy machine may take for what takes none
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Case:
     said: str = ""
     """The one line on stderr, as a pattern; empty: none."""
     seconds: float = 0.0
-    """The deadline by which the poll must have ended, less 2 s of grace."""
+    """The deadline by which the poll must have ended, less `GRACE`."""
     recorded: int = COUNT
     """Files of the healthy ones that are recorded all the same."""
     settings: dict[str, Any] = field(default_factory=dict)

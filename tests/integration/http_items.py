@@ -26,7 +26,7 @@ from tests.support import wait_until
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 TOKEN = mint("42", "an-api-key", SECRET)
 LIMITS = Limits(header_bytes=8192, body_bytes=100_000, request_seconds=0.4, connections=20, keep_alive_seconds=0.5)
-PROMPT = 1.0
+PROMPT = 3.0
 """Seconds in which a neighbour is answered in any case; it takes milliseconds, but CI is slow at times."""
 
 

@@ -201,7 +201,7 @@ def test_a_hostile_request_is_refused(client: httpx2.Client, request_: bytes, st
 
 def test_a_slow_client_holds_up_nobody(ledger: Ledger, health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that send half a request are answered with 408 in the end, and others at once."""
-    monkeypatch.setattr(room, "_LIMITS", replace(room._LIMITS, request_seconds=1.0))
+    monkeypatch.setattr(room, "_LIMITS", replace(room._LIMITS, request_seconds=2.0))
     with admin(health, Metrics(ledger, Measures())) as client, ExitStack() as opened_ones:
         address = client.base_url.host, client.base_url.port or 0
         for _ in range(20):
@@ -209,7 +209,7 @@ def test_a_slow_client_holds_up_nobody(ledger: Ledger, health: Health, monkeypat
             slow.sendall(b"GET /healthz HTTP/1.1\r\nhost:")
         began = time.monotonic()
         assert client.get("/readyz").status_code == 200
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 1.8
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
 
 

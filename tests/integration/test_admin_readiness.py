@@ -257,7 +257,7 @@ def test_a_write_that_hangs_is_said_and_not_waited_for(tmp_path: Path, monkeypat
                 (wrong,) = health.wrong()
                 assert wrong.part == "ledger"
                 assert wrong.why.startswith("a write has not ended within 0.2 s")
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 3.5
             other.rollback()
         engine.dispose()
         wait_until(lambda: health.wrong() == [], what="the ledger to be well again")

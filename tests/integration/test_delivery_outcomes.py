@@ -173,7 +173,7 @@ def test_a_lonely_call_that_hangs_is_noticed(world: World) -> None:
         world.record(["crm"], ["a"])
         deliverer = world.deliverer(crm, timeout_seconds=0.05, max_attempts=1)
         deliverer.start()
-        wait_until(lambda: world.states()["crm"].get("dead") == turn, 5, "the dead letter")  # noqa: B023
+        wait_until(lambda: world.states()["crm"].get("dead") == turn, what="the dead letter")  # noqa: B023
 
 
 def test_a_late_return_changes_nothing(world: World) -> None:

@@ -289,7 +289,7 @@ def test_a_stopped_watch_calls_no_more(folder: Path) -> None:
     before, event = set(threading.enumerate()), threading.Event()
     watch(folder, event.set)()
     (folder / "a.json").touch()
-    wait_until(lambda: not set(threading.enumerate()) - before, 3, "the threads of the watch to end")
+    wait_until(lambda: not set(threading.enumerate()) - before, what="the threads of the watch to end")
     assert not event.is_set()
 
 

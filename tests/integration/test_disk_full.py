@@ -216,5 +216,5 @@ def test_a_handlers_file_on_a_disk_that_is_full_at_the_start(desk: Desk, disk: S
     assert (ran.code, ran.err) == (0, "")
     assert "handler journal: 1 to be retried" in ran.out
     disk.relieve()
-    assert "handler journal: 1 done" in desk.run("once").out
+    wait_until(lambda: "handler journal: 1 done" in desk.run("once").out, what="the retry to be due")
     assert [line[:2] for line in journal.read_bytes().splitlines()] == [b"xx", b'{"']

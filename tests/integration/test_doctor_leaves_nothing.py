@@ -121,7 +121,7 @@ def test_a_login_without_sftp(openssh: ServedFolder, fault: str) -> None:
         assert outcome.found.unreachable.count("source webio") == 1
         port = settings["port"]
         assert isinstance(port, int)
-        wait_until(lambda: not clients(port), 3, "the connection to end")
+        wait_until(lambda: not clients(port), 15, "the connection to end")
 
 
 def test_answers_that_are_cut_short(openssh: ServedFolder) -> None:

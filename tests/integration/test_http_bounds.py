@@ -248,7 +248,7 @@ def test_a_graceful_end() -> None:
     """At its end the server answers what it is working on and what is on its way, says that the connection closes,
     takes no new connection, and is gone soon after the last answer."""
     with contextlib.ExitStack() as opened:
-        listener = opened.enter_context(listening(limits={"request_seconds": 5}))
+        listener = opened.enter_context(listening(limits={"request_seconds": 30}))
         busy, half, idle = (opened.enter_context(listener.wire()) for _ in range(3))
         hold(listener, busy)
         half.send(request()[:-2])
@@ -261,7 +261,7 @@ def test_a_graceful_end() -> None:
         assert not listener.ended()
         listener.release.set()
         assert busy.answer().headers["connection"] == "close"
-        wait_until(listener.ended, 2.0)
+        wait_until(listener.ended, 15)
 
 
 def test_a_request_on_its_way_at_the_end() -> None:

@@ -147,7 +147,7 @@ def test_the_end_over_tls(files: tuple[Path, Path]) -> None:
         assert silent.ended()
         listener.release.set()
         assert busy.answer().headers["connection"] == "close"
-        wait_until(listener.ended, 4.0)  # although `busy` does not say good-bye
+        wait_until(listener.ended, 15)  # although `busy` does not say good-bye
 
 
 def test_no_tls() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.faulty_server import Fault, FaultyServer, Request, hang, only, refuse
-from tests.integration.fault_drill import COUNT, Case, Drill, drilled
+from tests.integration.fault_drill import COUNT, GRACE, Case, Drill, drilled
 from tests.unit.scripted_sftp import CLOSE, DATA, FAILURE, OPEN, PERMISSION_DENIED, READ, packet, string
 
 ANSWER = 1.5  # seconds: the timeout of the sources
@@ -111,7 +111,7 @@ def test_a_refused_file_is_told_in_one_line(drill: Drill, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_ends_in_time(drill: Drill, case: Case) -> None:
     """A bad file holds its folder up for its deadline at most."""
-    assert drill.seconds(case) <= case.seconds + 2
+    assert drill.seconds(case) <= case.seconds + GRACE
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from tests.faulty_server import FaultyServer, Stage, after, done_then_drop, drop, hang, refuse
-from tests.integration.fault_drill import COUNT, Case, Drill, drilled
+from tests.integration.fault_drill import COUNT, GRACE, Case, Drill, drilled
 from tests.unit.scripted_sftp import (
     LSTAT,
     MKDIR,
@@ -136,7 +136,7 @@ def test_it_is_told_in_one_line(drill: Drill, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_ends_in_time(drill: Drill, case: Case) -> None:
     """The poll of a broken server ends within its deadline and two seconds."""
-    assert drill.seconds(case) <= case.seconds + 2
+    assert drill.seconds(case) <= case.seconds + GRACE
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -94,7 +94,7 @@ def test_a_refused_start_of_sftp_leaves_no_connection(openssh: ServedFolder) -> 
             listed(source)
         port = settings["port"]
         assert isinstance(port, int)
-        wait_until(lambda: not clients(port), 3, "the connection to end")
+        wait_until(lambda: not clients(port), 15, "the connection to end")
 
 
 def test_a_server_that_never_answers_the_request_for_sftp_is_unavailable(openssh: ServedFolder) -> None:

@@ -115,21 +115,21 @@ def test_the_database_refuses_to_write(
 
 
 def test_a_query_ends_at_the_deadline_and_the_pool_works_on(postgres_url: str, tmp_path: Path) -> None:
-    """`pg_sleep(10)` is ended by the server, so that its thread and connection are free again."""
-    query = "select pg_sleep(case when :customerUID = 'C-1' then 10 else 0 end)::text as slept, 1 as one"
+    """`pg_sleep(60)` is ended by the server, so that its thread and connection are free again."""
+    query = "select pg_sleep(case when :customerUID = 'C-1' then 60 else 0 end)::text as slept, 1 as one"
     measures = Measures()
 
     async def main(providers: Providers) -> None:
         asker = Asker(providers, 0.5, measures)
         started = time.monotonic()
         late = await asyncio.gather(*(asker.ask(ANN, ("one",)) for _ in range(8)))
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
         assert [it.found for it in late] == [0] * 8
         assert any(it.late for it in late)
 
     with opened(tmp_path, sql(postgres_url, query=query, pool_size=2), deadline=0.5) as providers:
         asyncio.run(main(providers))
-        wait_until(lambda: ask(providers, ("one",), UNKNOWN).values == {"one": "1"}, 4)
+        wait_until(lambda: ask(providers, ("one",), UNKNOWN).values == {"one": "1"}, 20)
     assert noted(measures)["values_answers", "late"] > 0
 
 

@@ -17,6 +17,7 @@ from sftpd_processor.config.problems import problems_of
 from sftpd_processor.config.schema import keys_at, toml
 from sftpd_processor.config.settings import Settings
 from sftpd_processor.errors import ConfigurationError
+from tests.unit.characters import ENCODABLE
 from tests.unit.config_samples import DIRECTORY, SFTP, problems, table, write
 
 TABLES: dict[str, tuple[str | int, ...]] = {
@@ -29,7 +30,7 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-(2**70), 2**70),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.text(max_size=20),
+    st.text(ENCODABLE, max_size=20),
     st.sampled_from(["..", "/", "*", "sftp", "directory", "~", "0 0 * * *", "*/0 * * * *", "Europe", "x" * 5000]),
 )
 KEYS = st.sampled_from(["a", "env", "file", "credential", "name", "type"])
@@ -53,7 +54,7 @@ def configurations(draw: st.DrawFn) -> str:
 
 
 @given(configurations())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_values_give_settings_or_a_configuration_error(text: str) -> None:
     """Values of any type at any key raise nothing but a ConfigurationError whose text can be printed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -80,8 +81,8 @@ NAMES = st.lists(
 ).map("__".join)
 
 
-@given(st.dictionaries(NAMES, st.text(max_size=20) | VALUES.map(toml), max_size=6))
-@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(NAMES, st.text(ENCODABLE, max_size=20) | VALUES.map(toml), max_size=6))
+@settings(max_examples=150, deadline=None)
 def test_any_environment_gives_settings_or_problems(variables: dict[str, str]) -> None:
     """Variables of any name and value are laid over, or told as problems, and never raise."""
     from pydantic import ValidationError

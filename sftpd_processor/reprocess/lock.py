@@ -1,0 +1,62 @@
+"""One replay at a time: two would hand over the same events."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sftpd_processor.errors import PermanentError, StateInUse
+from sftpd_processor.ledger.ledger import Ledger
+
+LOCK = "replay.lock"
+_PATIENCE, _PAUSE = 2.0, 0.05  # seconds; the daemon holds it for a moment now and then
+
+
+@contextmanager
+def alone(state: Path, ledger: Ledger) -> Iterator[None]:
+    """Hold the right to replay. The locks go with the process, however that ends.
+
+    Raises `StateInUse` when another process holds it, and `PermanentError` when the folder cannot be written.
+    """
+    with ExitStack() as held:
+        deadline = time.monotonic() + _PATIENCE
+        while not held.enter_context(if_free(state, ledger)):
+            held.pop_all().close()
+            if time.monotonic() > deadline:
+                raise StateInUse(
+                    f"another replay runs on {state}, or on its ledger; `sftpd-processor status` shows it. Try again "
+                    "when it has ended"
+                )
+            time.sleep(_PAUSE)
+        yield
+
+
+@contextmanager
+def if_free(state: Path, ledger: Ledger) -> Iterator[bool]:
+    """Hold it if no replay runs; whether that is so. Raises `PermanentError` when the folder cannot be written."""
+    try:
+        lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise PermanentError(
+            f"the state folder {state} cannot be used: {error.strerror}; run this as the account of the daemon"
+        ) from error
+    try:
+        if not _locked(lock):
+            yield False
+            return
+        with ledger.replays.alone() as mine:
+            yield mine
+    finally:
+        os.close(lock)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
