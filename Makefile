@@ -23,9 +23,12 @@ demo: $(READY)
 	rm -rf .demo
 	$(BIN)/sftpd-processor demo --folder .demo
 
+# On a machine of CI, which may stand still for seconds, a test that fails is tried once more; both results are shown.
+AGAIN := $(if $(CI),--reruns 1 --rerun-show-tracebacks)
+
 test: $(READY)
 	$(BIN)/python tests/system_packages.py
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(AGAIN) $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
