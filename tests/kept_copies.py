@@ -50,7 +50,7 @@ class House:
     def compact(self) -> None:
         """Make one file of the archive's day."""
         after = date.fromisoformat(DAY.replace("/", "-")) + timedelta(days=1)
-        compact(self.state, self.ledger.copies.of_day, after, lambda: False)
+        assert not compact(self.state, self.ledger.copies.of_day, after, lambda: False).problems
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What the ledger answers to SQL."""

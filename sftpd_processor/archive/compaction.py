@@ -13,7 +13,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -23,6 +23,7 @@ from sftpd_processor.archive.day import LARGEST, Day, Member, nanoseconds
 from sftpd_processor.archive.notes import understood, written
 from sftpd_processor.archive.packing import Packer
 from sftpd_processor.archive.places import ENDING, REMNANT, Spot, beginning, compacted, encodable, spot
+from sftpd_processor.archive.turn import give_to_owner
 from sftpd_processor.errors import PermanentError, ProcessorError, TransientError
 from sftpd_processor.ledger.records import Noted
 from sftpd_processor.points import reached
@@ -50,6 +51,8 @@ class Compacted:
     """Their bytes, and those of compacted days that they were added to."""
     after: int = 0
     """Bytes of the compacted days."""
+    problems: list[ProcessorError] = field(default_factory=list)
+    """Of days that could not be compacted: nothing of them was removed."""
 
 
 class _Stopped(Exception):
@@ -69,11 +72,10 @@ class _Entry(NamedTuple):
 def compact(state: Path, describe: Describe, before: date, stop: Callable[[], bool]) -> Compacted:
     """Compact the days of the archive before `before`, oldest first, until `stop` says so; whoever calls holds `turn`.
 
-    A day that cannot be compacted does not keep the others from it: the first problem is raised in the end, as
-    `TransientError` or, when a compacted day is damaged, `PermanentError`. Nothing is removed then.
+    A day that cannot be compacted does not keep the others from it: it is among the `problems`, with a
+    `TransientError` or, when a compacted day is damaged, a `PermanentError`.
     """
     done = Compacted()
-    problem: ProcessorError | None = None
     _remove_remnants(state)
     for place in _places(state, before):
         if stop():
@@ -84,11 +86,9 @@ def compact(state: Path, describe: Describe, before: date, stop: Callable[[], bo
             break
         except OSError as error:
             why = f"{place.folder} cannot be compacted: {error.strerror or error}"
-            problem = problem or TransientError(f"{why}; nothing is lost. Make room, or mend the rights")
+            done.problems.append(TransientError(f"{why}; nothing is lost. Make room, or mend the rights"))
         except (TransientError, PermanentError) as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
+            done.problems.append(error)
     return done
 
 
@@ -128,6 +128,7 @@ class _Compaction:
             if member.name in plains:
                 del plains[member.name]
                 self._settle(member)
+                self._between(len(plains))
             noted = self._noted.get(member.name) or understood(member.note)
             mtime = nanoseconds(member.modified) if noted is None else noted.mtime
             yield _Entry(begin if noted is None else noted.recorded_at, mtime, member.name, member)
@@ -137,6 +138,10 @@ class _Compaction:
                 yield _Entry(begin, found.mtime, name, None)
             else:
                 yield _Entry(known.recorded_at, known.mtime, name, None)
+
+    def _between(self, number: int) -> None:
+        if number % _AT_ONCE == 0 and self._stop():
+            raise _Stopped
 
     def _settle(self, member: Member) -> None:
         """A plain copy with the name of a member may go when it is the same; else both are read where they are."""
@@ -178,10 +183,10 @@ class _Compaction:
         descriptor = os.open(part, _NEW, 0o640)
         size = 0
         try:
+            give_to_owner(descriptor, part.parent)
             packer = Packer(descriptor)
             for number, entry in enumerate(entries):
-                if number % _AT_ONCE == 0 and self._stop():
-                    raise _Stopped
+                self._between(number)
                 raw = self._bytes(entry)[0]
                 size += len(raw) if entry.member is None else 0
                 packer.add(entry.name, raw, entry.mtime, self._note(entry))
@@ -198,8 +203,7 @@ class _Compaction:
             if new.count != len(entries):
                 self._refuse("the number of copies in it")
             for number, (entry, member) in enumerate(zip(entries, new.members(), strict=True)):
-                if number % _AT_ONCE == 0 and self._stop():
-                    raise _Stopped
+                self._between(number)
                 raw, mark = self._bytes(entry)
                 if (member.name, member.note) != (entry.name, self._note(entry)) or new.read(member) != raw:
                     self._refuse(entry.name)
@@ -209,8 +213,7 @@ class _Compaction:
     def _remove(self) -> None:
         """Remove the plain copies that are safe, and still what was compared."""
         for number, name in enumerate(self._safe):
-            if number % _AT_ONCE == 0 and self._stop():
-                raise _Stopped
+            self._between(number)
             if plain.mark(self._folder, name) == tuple(self._marks[2 * number : 2 * number + 2]):
                 os.unlink(name, dir_fd=self._folder)
                 reached("original-removed")

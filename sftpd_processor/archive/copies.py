@@ -66,6 +66,11 @@ class Copies:
             member = None if day is None else day.find(name)
             return None if day is None or member is None else day.read(member)
 
+    def let_go(self) -> None:
+        """Of the compacted day that was read last: it is held open, with its table of contents in memory."""
+        with self._reading:
+            self._last = None
+
     def walk(
         self,
         paths: Sequence[Path],

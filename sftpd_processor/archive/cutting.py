@@ -46,7 +46,10 @@ def cut_day(path: Path, cuts: Cuts) -> None:
     """A compacted day. Raises `PermanentError` when it cannot be read, or what was written is not what is read back."""
     part = path.with_name(path.name + REMNANT)
     with Day(path) as day:
-        kept = [member for member in day.members() if cuts.get(member.name, b"") is not None]
+        members = list(day.members())
+        if len({member.name for member in members}) < len(members):
+            raise PermanentError(f"{path} holds two copies of one name; unpack it, rename one, and run this again")
+        kept = [member for member in members if cuts.get(member.name, b"") is not None]
         if kept:
             kept = kept if day.ordered else sorted(kept, key=_age)
             _pack(part, day, kept, cuts)

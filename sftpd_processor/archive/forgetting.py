@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from sftpd_processor.archive import plain
@@ -108,7 +109,8 @@ class Forgetting:
 
     def _forget_events(self, tell: Tell) -> None:
         held: list[int] = []
-        for looked_at, found in self._ledger.forgetting.events(self._sought.in_event):
+        expired = self._ledger.forgetting.expired(self._sought.conversations)
+        for looked_at, found in chain(self._ledger.forgetting.events(self._sought.in_event), [(0, expired)]):
             for one in found:
                 self._done.events[Place("", one.source, one.recorded_at // DAY)] += 1
             if found and not self._dry_run:
@@ -135,7 +137,7 @@ class Forgetting:
     def _forget_plain(self, place: Place, tell: Tell) -> None:
         folder = self._state / place.stored
         with suppress(FileNotFoundError):
-            cuts = self._cuts(place, self._plain(folder), tell)
+            cuts = self._cuts(place, self._plain(place), tell)
             if cuts and not self._dry_run:
                 self._note(place, cuts)
                 cut_plain(folder, cuts)
@@ -151,23 +153,28 @@ class Forgetting:
         except PermanentError as error:
             self._done.unread.append(str(error))
 
-    def _plain(self, folder: Path) -> Iterator[tuple[str, bytes]]:
+    def _plain(self, place: Place) -> Iterator[tuple[str, bytes]]:
+        """The copies of a folder, without the notes beside those in quarantine."""
+        folder = self._state / place.stored
         with plain.opened(folder) as descriptor:
-            for found in plain.found_in(descriptor):
+            names = {found.name for found in plain.found_in(descriptor)}
+            for name in names:
+                if place.room == "quarantine" and name.endswith(REASON) and name.removesuffix(REASON) in names:
+                    continue
                 try:
-                    copy = plain.read(descriptor, found.name, LARGEST)
+                    copy = plain.read(descriptor, name, LARGEST)
                 except OSError as error:
-                    self._done.unread.append(f"{folder / found.name}: {error.strerror}")
+                    self._done.unread.append(f"{folder / name}: {error.strerror}")
                     continue
                 if copy is not None:
-                    yield found.name, copy.raw
+                    yield name, copy.raw
 
     def _cuts(self, place: Place, copies: Iterator[tuple[str, bytes]], tell: Tell) -> Cuts:
-        """What is to become of the copies that hold something of theirs; of the notes in quarantine nothing."""
+        """What is to become of the copies that hold something of theirs."""
         cuts: Cuts = {}
         for name, raw in copies:
             left = self._sought.without(raw)
-            if left is not raw and not (place.room == "quarantine" and name.endswith(REASON)):
+            if left is not raw:
                 cuts[name] = left
                 (self._done.removed if left is None else self._done.altered)[place] += 1
             if not self._looked_at % 1000:

@@ -33,15 +33,16 @@ def understood(note: bytes) -> Noted | None:
     if not note.startswith(_MARK):
         return None
     try:
-        words = str(note, "ascii")
-        _, sha256, modified, recorded, origin, verdict, name = words.split(" ")
-        if "%" in name and _CONTROL(name := unquote(name, errors="strict")):
-            return None
+        _, sha256, modified, recorded, origin, verdict, name = str(note, "ascii").split(" ")
+        if "%" in name:
+            name = unquote(name, errors="strict")
         mtime, recorded_at = int(modified), int(recorded)
     except ValueError:
         return None
-    if not (words.isprintable() and name and len(sha256) == _SHA_256 and origin in _ORIGINS and verdict in _VERDICTS):
+    if not name or "/" in name or (not name.isprintable() and _CONTROL(name)):
         return None
-    if "/" in name or not _LEAST <= mtime <= _MOST or not 0 <= recorded_at < _LATEST:
+    if len(sha256) != _SHA_256 or not sha256.isalnum() or origin not in _ORIGINS or verdict not in _VERDICTS:
+        return None
+    if not _LEAST <= mtime <= _MOST or not 0 <= recorded_at < _LATEST:
         return None
     return _quickly(Noted, (sha256, mtime, recorded_at, origin, verdict, name))

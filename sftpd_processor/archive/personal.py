@@ -31,8 +31,8 @@ class Sought:
     def __init__(self, customers: Collection[str], conversations: Collection[str]) -> None:
         """Ids as sent, none of them empty; of a number its digits."""
         self._customers = frozenset(customers)
-        self._conversations = frozenset(conversations)
-        self.ids = self._customers | self._conversations
+        self.conversations = frozenset(conversations)
+        self.ids = self._customers | self.conversations
         self._written = [one.encode() for one in self.ids] if len(self.ids) <= _FEW else None
         words = "|".join(re.escape(one) for one in sorted(self.ids))
         self._word = re.compile(rf"(?<!\w)(?<!\d[-:.])(?:{words})(?!\w)(?![-:.]\d)")  # not a part of a time
@@ -96,7 +96,7 @@ class Sought:
         return (
             event.customer_uid in self._customers
             or event.outbound_channel_address in self._customers
-            or event.conversation_id in self._conversations
+            or event.conversation_id in self.conversations
         )
 
     def _named(self, raw: bytes) -> bool:

@@ -63,6 +63,7 @@ class Verification:
         self._state = state
         self._ledger = ledger
         self._copies = Copies(state)
+        self._paths = paths
         self._chosen = Chosen(state, paths)
         self._findings = Findings()
         self._missing: list[int] = []
@@ -72,7 +73,10 @@ class Verification:
         return self._ledger.holdings.number()
 
     def run(self, tell: Tell) -> Findings:
-        """Compare; `tell` gets the number of files looked at so far."""
+        """Compare; `tell` gets the number of files looked at so far.
+
+        Raises `PermanentError` when a path leads nowhere, and there is nothing to compare.
+        """
         places, strays = on_disk(self._state)
         for stray in strays:
             if self._chosen.includes(stray) and not stray.endswith(REMNANT):
@@ -86,6 +90,10 @@ class Verification:
                 self._compare(rooms, held)
             tell(looked_at := looked_at + len(held))
         self._tell_missing()
+        if not self._findings.counts:
+            for path in self._paths:
+                if not path.exists():
+                    raise PermanentError(f"{path} is not there, and no copy is to be; check the path")
         return self._findings
 
     def _tell_missing(self) -> None:

@@ -13,7 +13,7 @@ from sftpd_processor.certify.verdict import Check, check_each, checks
 
 _SAMPLE = 100  # files read back from the server
 _MISTAKES = (b"Traceback (most recent call last)", b"internal error")
-_STATE_FILES = frozenset({"ledger.db", "ledger.db-wal", "ledger.db-shm", "lock", "bell"})
+_STATE_FILES = frozenset({"ledger.db", "ledger.db-wal", "ledger.db-shm", "lock", "bell", "replay.lock", "upkeep.lock"})
 _COPIES = ("archive", "quarantine")
 
 

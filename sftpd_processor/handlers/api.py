@@ -28,7 +28,7 @@ class Delivery:
 
     `idempotency_key` is the same for every attempt, and after a crash: hand it to whatever must not do a
     thing twice. `attempt` counts from 1. `origin` is how the event came: `sftp`, `directory`, `http` or
-    `replay`. `source` names the source; `file` the file it came in, None for a live post. `received_at` is
+    `replay`. `source` names the source; `file` the file it came in, or the copy of a live post. `received_at` is
     when the event was recorded here (timezone-aware). `shadow` is true when nothing is to be done, only told:
     a function marked `@handler(…, shadow=True)` then returns what it would have done.
     """

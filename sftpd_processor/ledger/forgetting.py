@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from sftpd_processor.events.identity import keyed
 from sftpd_processor.ledger.database import Database, within
 from sftpd_processor.ledger.records import Clock
 from sftpd_processor.ledger.schema import attempts, contents, deliveries, events, files, forgettings, replayed, replays
 
-_AT_ONCE = 2000
+_AT_ONCE, _KEYS = 2000, 500
 _OF_CONTENTS = 100
 _ZEROS = 1 << 20  # bytes written at once
 _FORGOTTEN = "(forgotten)"
@@ -56,6 +57,19 @@ class LedgerForgetting:
         while page := self._page(statement.where(events.c.id > after), 1):
             yield len(page), [Found(number, *place) for number, body, *place in page if fits(body)]
             after = page[-1][0]
+
+    def expired(self, conversations: Collection[str]) -> list[Found]:
+        """Events of these conversations whose contents have expired: their conversation is known nevertheless."""
+        keys, found = sorted(map(keyed, conversations)), list[Found]()
+        for at in range(0, len(keys), _KEYS):
+            statement = (
+                select(events.c.id, files.c.source, files.c.recorded_at)
+                .join(files, files.c.id == events.c.file_id)
+                .where(events.c.gone == "expired", events.c.conversation.in_(keys[at : at + _KEYS]))
+            )
+            with self._database.read() as connection:
+                found += [Found._make(row) for row in connection.execute(statement)]
+        return found
 
     def blank(self, ids: Sequence[int]) -> list[int]:
         """Remove these events but for their identities; returns those left alone, since a handler has them now.

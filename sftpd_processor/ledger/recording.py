@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -150,7 +150,7 @@ class Recording:
         own = {tuple(row) for row in self._connection.execute(brought)}
         others = 0
         if isinstance(arrival.result, Parsed):
-            fresh = tuple(each for each in arrival.result.events if (each.position, each.identity) not in own)
+            fresh = _not_among(arrival.result.events, own)
             arrival = arrival._replace(result=arrival.result._replace(events=fresh))
             others = len(fresh)
         file = NewFile(number, arrival, sha256(arrival.raw).hexdigest())
@@ -347,6 +347,19 @@ class Recording:
 
 def _digest(arrival: Arrival) -> str:
     return sha256(arrival.raw).hexdigest() if arrival.kept is None else arrival.kept.sha256
+
+
+def _not_among(found: Sequence[ParsedEvent], own: Collection[tuple[int, str]]) -> tuple[ParsedEvent, ...]:
+    """What the file did not bring before. Where another event before it was forgotten, one has another position now."""
+    there = {(each.position, each.identity) for each in found}
+    moved = {identity for position, identity in own if (position, identity) not in there}
+    fresh = []
+    for each in found:
+        if each.identity in moved:
+            moved.remove(each.identity)
+        elif (each.position, each.identity) not in own:
+            fresh.append(each)
+    return tuple(fresh)
 
 
 def _events_of(arrival: Arrival) -> tuple[ParsedEvent, ...]:

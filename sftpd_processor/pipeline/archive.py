@@ -69,6 +69,7 @@ class Archive:
         """Write the copies of `files`, and mark them as written. Raises `TransientError`."""
         try:
             with ExitStack() as opened:
+                opened.callback(self._copies.let_go)
                 done = self._write(files, opened)
         except OSError as error:
             raise TransientError(

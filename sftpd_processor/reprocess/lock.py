@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sftpd_processor.archive.turn import give_to_owner
 from sftpd_processor.errors import PermanentError, StateInUse
 from sftpd_processor.ledger.ledger import Ledger
 
@@ -45,6 +46,7 @@ def if_free(state: Path, ledger: Ledger) -> Iterator[bool]:
             f"the state folder {state} cannot be used: {error.strerror}; run this as the account of the daemon"
         ) from error
     try:
+        give_to_owner(lock, state)
         if not _locked(lock):
             yield False
             return

@@ -117,6 +117,7 @@ class _Run:
             before = self._today() - timedelta(days=days)
             done = compact(self._state, self._ledger.copies.of_day, before, self._stop)
             self.report.days_compacted, self.report.compacted = done.days, done.files
+            self.report.errors += map(str, done.problems)
             self._between()
 
     def _expire_archive(self) -> None:

@@ -62,6 +62,7 @@ def fill(office: Office) -> None:
 
 def packed(office: Office, before: date = date(2026, 11, 24)) -> None:
     done = compact(office.state, office.ledger.copies.of_day, before, lambda: False)
+    assert not done.problems
     assert done.days
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import warnings
+import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -101,6 +103,41 @@ def test_in_any_database(url: str, tmp_path: Path) -> None:
     assert house.rows("SELECT count(*) FROM deliveries WHERE state = 'skipped'") == [(6,)]
     assert Verification(house.state, house.ledger).run(lambda _: None).counts == {"ok": 5, "gone": 5}
     house.close()
+
+
+def test_a_conversation_is_forgotten_though_its_contents_have_expired(house: House) -> None:
+    """Of an event that is gone already, the conversation and what a handler said of it go, too."""
+    house.keep(one=theirs("1"), other=OTHER)
+    ((mine,),) = house.rows("SELECT file_id FROM events WHERE conversation = 'c-theirs'")
+    claimed = house.ledger.deliveries.claim("crm", 9, ordered=False)
+    house.ledger.deliveries.settle("crm", [Settlement(one.id, "dead", 1, 0, f"said {SECRET}") for one in claimed])
+    house.ledger.upkeep.empty([mine])
+    (house.state / f"{WEBIO}/one.json").unlink()
+    assert forget(house, "nobody", conversations=("c-theirs",)).events.total() == 1
+    assert house.rows("SELECT gone FROM events ORDER BY id") == [("forgotten",), (None,)]
+    assert house.found("c-theirs") == []
+
+
+def test_a_copy_that_is_named_like_a_reason_is_forgotten(house: House) -> None:
+    """In quarantine, where notes of that name lie beside the copies."""
+    record(house.ledger, ("x.reason.json", theirs("7")[:-1]), ("y.json", theirs("8")[:-1]))
+    while house.archive.step():
+        pass
+    forget(house)
+    assert [path for path in (house.state / "quarantine").rglob("*") if path.is_file()] == []
+
+
+def test_two_members_of_one_name_are_not_mixed_up(house: House) -> None:
+    """In a day that a person has packed: nothing of it is cut, and it is told."""
+    path = house.state / f"{WEBIO}.zip"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as made, warnings.catch_warnings(action="ignore"):
+        for raw in (OTHER, theirs("1")):
+            made.writestr("a.json", raw)
+    before = path.read_bytes()
+    (told,) = forget(house).unread
+    assert "holds two copies of one name" in told
+    assert path.read_bytes() == before
 
 
 def test_what_is_of_others_stays_as_it_was(house: House) -> None:

@@ -119,12 +119,21 @@ def test_what_was_removed_on_purpose(house: House) -> None:
     ("path", "number"),
     [
         ("archive", 4), ("archive/webio", 4), (WEBIO, 4), (f"{WEBIO}.zip", 4), (f"{WEBIO}/a.json", 1),
-        ("quarantine", 1), (".", 5), ("archive/webio/2026/11/2", 0), ("archive/other", 0),
+        ("quarantine", 1), (".", 5),
     ],
 )  # fmt: skip
 def test_only_some_of_it(house: House, path: str, number: int) -> None:
     """A folder, a day in either form, or one copy; no copy of anything beside it is told of."""
     assert verified(house, path).counts.total() == number
+
+
+def test_a_path_where_nothing_is(house: House) -> None:
+    """A slip of the pen is not taken for an archive that is well."""
+    for path in ("archive/webio/2026/12", "archive/webio/2026/11/2", "archive/other"):
+        with pytest.raises(PermanentError, match="check the path"):
+            verified(house, path)
+    (house.state / "archive/other").mkdir()
+    assert verified(house, "archive/other").counts.total() == 0
 
 
 def test_a_path_elsewhere(house: House, tmp_path: Path) -> None:

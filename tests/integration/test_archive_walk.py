@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Iterator
 from datetime import date
@@ -38,7 +40,7 @@ class Place:
 
     def compact(self, before: date = date(2026, 12, 24)) -> None:
         """Compact all days before that one."""
-        compact(self.state, self.ledger.copies.of_day, before, lambda: False)
+        assert not compact(self.state, self.ledger.copies.of_day, before, lambda: False).problems
 
     def walk(self, *paths: str, read_as: str | None = None) -> list[Copy]:
         """What is found at these paths below the state folder."""
@@ -225,6 +227,28 @@ def test_what_cannot_be_read_is_named(place: Place) -> None:
     problems: list[PermanentError] = []
     assert [copy.name for copy in small.walk([place.state / "archive"], None, problems.append)] == ["a.json"]
     assert len(problems) == 1
+    place.compact()
+    missing = [place.state / f"archive/webio/{DAY}/{name}.json" for name in ("nowhere", "a")]
+    assert [copy.name for copy in place.copies.walk(missing, None, problems.append)] == ["a.json"]
+    assert "nowhere.json is not there" in str(problems[1])
     (place.state / f"archive/webio/{DAY}.zip").write_bytes(b"PK")
     with pytest.raises(PermanentError, match=r"22\.zip cannot be read"):
+        place.walk("archive")
+
+
+def test_a_broken_member_costs_itself_alone(place: Place) -> None:
+    """Of a compacted day that is read as a whole; so does one that claims to be large, or packed in another way."""
+    place.keep("webio", *((f"{name}.json", event(name)) for name in "abcde"))
+    place.compact()
+    path = place.state / f"archive/webio/{DAY}.zip"
+    raw = bytearray(path.read_bytes())
+    entries = [found.start() for found in re.finditer(b"PK\x01\x02", bytes(raw))]
+    raw[raw.index(b"b.json") + 12] ^= 0xFF
+    struct.pack_into("<I", raw, entries[2] + 24, 0xFFFF_FFF0)
+    struct.pack_into("<H", raw, entries[3] + 10, 12)
+    path.write_bytes(raw)
+    problems: list[PermanentError] = []
+    assert [copy.name for copy in place.copies.walk([path], None, problems.append)] == ["a.json", "e.json"]
+    assert [str(one).partition("cannot be read: ")[2][:8] for one in problems] == ["'b.json'", "'c.json'", "'d.json'"]
+    with pytest.raises(PermanentError, match=r"'b\.json'"):
         place.walk("archive")

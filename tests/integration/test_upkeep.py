@@ -142,6 +142,21 @@ def test_one_failing_step_does_not_stop_the_others(home: Home, monkeypatch: pyte
     assert (report.files_expired, report.finished) == (1, True)
 
 
+def test_a_damaged_day_stops_nothing_but_itself(home: Home) -> None:
+    """The other days are compacted, and counted; the rest of the upkeep is done; the damage is told."""
+    home.take("1.json")
+    (home.state / f"{FOLDER}.zip").write_bytes(b"PK")
+    home.clock.advance(1 * DAYS)
+    home.take("2.json")
+    home.clock.advance(8 * DAYS)
+    report = home.run(compact_after_days=7)
+    assert (report.days_compacted, report.compacted, report.finished) == (1, 1, True)
+    (told,) = report.errors
+    assert f"{FOLDER}.zip cannot be read" in told
+    report = home.run(keep_days=1)
+    assert (report.days_removed, report.files_expired, home.files()) == (2, 2, [])
+
+
 def test_days_are_compacted_and_expire_all_the_same(home: Home) -> None:
     """An old day becomes one file, which the ledger's places still lead to; later it goes as a whole."""
     home.take("1.json")

@@ -7,6 +7,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ BODIES = {
 }
 
 
+def _no(error: PermanentError) -> None:
+    raise error
+
+
 def packed(path: Path, members: Iterable[tuple[str, bytes]], note: bytes = b"") -> Path:
     """A day with these members."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
@@ -45,7 +50,9 @@ def packed(path: Path, members: Iterable[tuple[str, bytes]], note: bytes = b"") 
 def contents(path: Path) -> dict[str, bytes]:
     """What is read of a day."""
     with Day(path) as day:
-        return {member.name: day.read(member) for member in day.members()}
+        found = {member.name: day.read(member) for member in day.members()}
+        assert {name: raw for name, _, _, raw in day.everything(_no)} == found
+        return found
 
 
 @pytest.fixture
@@ -130,6 +137,8 @@ def test_a_day_with_another_byte_is_refused_or_the_same(path: Path) -> None:
     whole = packed(path, [("a.json", BODIES["event.json"]), ("b.json", b"{}")]).read_bytes()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with suppress(PermanentError), Day(path) as day:
+            assert {raw for *_, raw in day.everything(lambda _: None)} <= {BODIES["event.json"], b"{}"}, at
         try:
             found = contents(path)
         except PermanentError:
@@ -218,5 +227,8 @@ def test_notes_come_back() -> None:
         assert understood(written(NOTED._replace(name=name))) == NOTED._replace(name=name)
     broken = [b"", b"sftpd1", b"sftpd2 " + written(NOTED)[7:], written(NOTED) + b" x", b"sftpd1 a b c d e f"]
     broken += [written(NOTED)[:-20] + end for end in (b"%ff", b"%00", b"a%2Fb", b"\xff", b"a/b")]
-    broken.append(written(NOTED._replace(mtime=10**40)))
+    broken += [written(NOTED._replace(mtime=mtime)) for mtime in (10**40, 1 << 63)]
+    broken += [written(NOTED._replace(recorded_at=at)) for at in (-1, 10**19)]
+    broken += [written(NOTED._replace(origin="x")), written(NOTED._replace(verdict="x"))]
+    broken += [written(NOTED._replace(sha256=sha256)) for sha256 in ("x", "\x1b" * 64)]
     assert [understood(note) for note in broken] == [None] * len(broken)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from sftpd_processor.archive.forgetting import Forgetting
+from sftpd_processor.archive.personal import Sought
 from sftpd_processor.config.settings import Settings
 from sftpd_processor.errors import PermanentError
 from sftpd_processor.ledger.records import Arrival
@@ -289,3 +291,13 @@ def test_only_the_very_bytes_that_were_recorded_are_read(room: Room, left: bytes
     assert (done.verdict, done.events) == ("invalid", 0)
     assert why in done.wrong
     assert "from a backup" in done.wrong
+
+
+def test_after_one_was_forgotten_the_others_are_not_new(room: Room) -> None:
+    """A file in quarantine that was written anew without its first event: the second has another position in it now."""
+    bad = b'{"customerUID": "x"}'
+    room.take("a.json", array(event("1", customerUID="theirs"), event("2"), event("3"), bad))
+    Forgetting(room.folder, room.ledger, Sought(["theirs"], []), patience=0.0).run(lambda _: None)
+    assert room.retry().events == 0
+    assert rows(room.url, "SELECT repeats, verdict FROM files") == [(0, "partial")]
+    assert rows(room.url, "SELECT count(*) FROM repeats") == [(0,)]
