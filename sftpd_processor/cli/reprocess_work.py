@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
-import shlex
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,7 +25,7 @@ from sftpd_processor.cli.reprocess_plan import plan_lines, quarantine_lines, tot
 from sftpd_processor.cli.reprocess_report import report_lines, resume_command
 from sftpd_processor.cli.signals import stop_at_signals
 from sftpd_processor.cli.words import counted
-from sftpd_processor.errors import PermanentError
+from sftpd_processor.errors import PermanentError, ProcessorError, StateInUse
 from sftpd_processor.state import StateFolder
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def perform(ctx: typer.Context, wishes: Wishes, *, yes: bool, as_json: bool) -> 
         if not yes and wishes.resume is None:
             _ask(job, replay)
         stop = threading.Event()
-        report = _run(replay, stop)
+        report = _run(replay, stop, ctx.obj.config)
     Bell(config.settings.state.dir).ring()
     _show_report(report, resume_command(report.replay, ctx.obj.config), as_json=as_json)
     raise typer.Exit(exit_code(report, stopped=stop.is_set()))
@@ -97,11 +97,10 @@ def _ledger(settings: Settings, wishes: Wishes) -> Iterator[Ledger]:
     if absent and wishes.paths and wishes.dry_run:
         import tempfile
 
-        with tempfile.TemporaryDirectory() as scratch, _made(f"sqlite:///{scratch}/ledger.db") as ledger:
+        with tempfile.TemporaryDirectory() as scratch, _made(f"sqlite:///{scratch}/ledger.db", Path(scratch)) as ledger:
             yield ledger
     elif wishes.paths and not wishes.dry_run:
-        StateFolder(folder).make()
-        with _made(settings.state.ledger_url()) as ledger:
+        with _made(settings.state.ledger_url(), folder) as ledger:
             yield ledger
     else:
         with opened_ledger(settings) as ledger:
@@ -109,12 +108,20 @@ def _ledger(settings: Settings, wishes: Wishes) -> Iterator[Ledger]:
 
 
 @contextmanager
-def _made(url: str) -> Iterator[Ledger]:
+def _made(url: str, folder: Path) -> Iterator[Ledger]:
+    """Made, or led forward from an older version; while the daemon runs, that is left to it."""
     from sftpd_processor.ledger.ledger import Ledger
 
     ledger = Ledger(url)
     try:
-        ledger.open()
+        state = StateFolder(folder)
+        try:
+            state.hold()
+        except StateInUse:
+            ledger.check()
+        else:
+            ledger.open()
+            state.release()
         yield ledger
     finally:
         ledger.close()
@@ -126,22 +133,26 @@ def _ask(job: Job, replay: Replay) -> None:
         return
     amount = counted(size, "file" if job.paths or job.quarantine else "event")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        command = shlex.join(["sftpd-processor", *sys.argv[1:], "--yes"])
-        raise typer.BadParameter(f"it is about {amount}, and nobody is here to be asked; to do it: {command}")
+        raise typer.BadParameter(f"it is about {amount}, and nobody is here to be asked; to do it, give --yes as well")
     sys.stderr.write(f"Looking through {amount}; --yes begins without.\n")
     plan = replay.plan()
     sys.stderr.write(page(quarantine_lines(plan) if job.quarantine else totals(plan)))
     typer.confirm("Go on?", abort=True, err=True)
 
 
-def _run(replay: Replay, stop: threading.Event) -> Report:
+def _run(replay: Replay, stop: threading.Event, config: Path | None) -> Report:
     def end() -> None:
         sys.stderr.write("Stopping after what runs now; once more to stop at once.\n")
         stop.set()
 
     stop_at_signals(end)
-    with replaying() as watch:
-        return replay.run(watch, stop)
+    try:
+        with replaying() as watch:
+            return replay.run(watch, stop)
+    except ProcessorError:
+        if replay.number is not None:
+            sys.stderr.write(f"NOT FINISHED; to go on with it: {resume_command(replay.number, config)}\n")
+        raise
 
 
 def _show_plan(job: Job, replay: Replay, *, as_json: bool) -> None:

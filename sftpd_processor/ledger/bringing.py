@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -97,8 +97,8 @@ class _Bringing:
         self._brought.recorded += len(fresh)
         again = {parsed.identity: parsed.body for arrival in known for parsed in _events_of(arrival)}
         if fresh:
-            self._batch.arrivals = fresh
-            recording = Recording(self._connection, self._batch, self._now)
+            # Not the batch itself: a transaction that fails is made again with all of it.
+            recording = Recording(self._connection, replace(self._batch, arrivals=fresh), self._now)
             recording.run(nobody)
             for event in recording.new:
                 yield self._fresh(event)

@@ -45,7 +45,8 @@ def _insert_many(
     other: list[tuple[Any, ...]] = []
     chosen: list[str] = []
     for name, values in zip(columns, zip(*rows, strict=True), strict=True):
-        if values.count(values[0]) == len(values) and not isinstance(values[0], bytes):
+        last = not other and len(chosen) + 1 == len(columns)  # a row of VALUES cannot be empty
+        if values.count(values[0]) == len(values) and not isinstance(values[0], bytes) and not last:
             same.append(values[0])
             chosen.append(mark if mark == "?" else _cast(table, name, mark))
         else:

@@ -131,6 +131,10 @@ class Replaying:
                 step.work[handler] = self._take(connection, handler, wanted, step.skipped)
             if self._dry_run:
                 connection.rollback()
+        if not self._dry_run:  # once it is true: what was not committed may be taken again
+            for handler, works in step.work.items():
+                if works:
+                    self._recent[handler].append(frozenset(work.claim.id for work in works))
         return step
 
     def end(self, results: Sequence[Result]) -> None:
@@ -152,8 +156,6 @@ class Replaying:
                 skipped[why] += 1
             else:
                 works.append(self._work(one, former, open_ones))
-        if works and not self._dry_run:
-            self._recent[handler].append(frozenset(work.claim.id for work in works))
         self._mark_running(connection, works)
         return _with_bodies(connection, works)
 
@@ -290,15 +292,15 @@ class _Settling:
     def _write_again(self, results: Sequence[Result]) -> None:
         for handler in {each.handler for each in results}:
             mine = [each for each in results if each.handler == handler]
-            numbers = [each.work.claim.id for each in mine]
-            self._connection.execute(
-                delete(replayed).where(
-                    replayed.c.replay == self._replay,
-                    replayed.c.handler == handler,
-                    replayed.c.state == "failed",
-                    replayed.c.event_id.in_(numbers),
+            for numbers in portions([each.work.claim.id for each in mine]):
+                self._connection.execute(
+                    delete(replayed).where(
+                        replayed.c.replay == self._replay,
+                        replayed.c.handler == handler,
+                        replayed.c.state == "failed",
+                        replayed.c.event_id.in_(numbers),
+                    )
                 )
-            )
             insert_rows(self._connection, replayed, _AGAIN, [self._again(each) for each in mine])
 
     def _again(self, result: Result) -> tuple[Any, ...]:
@@ -330,8 +332,7 @@ def _in_the_way(former: Existing, terms: Terms) -> str | None:
         return RUNNING
     if former.kind == "due" and not terms.due:
         return DUE
-    mine = terms.resumed and former.replay == terms.replay
-    return {"done": SETTLED, "dead": DIED}.get(former.kind) if mine else None
+    return {"done": SETTLED, "dead": DIED}.get(former.kind) if former.replay == terms.replay else None
 
 
 def _with_bodies(connection: Connection, works: list[Work]) -> list[Work]:

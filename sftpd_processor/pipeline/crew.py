@@ -53,14 +53,14 @@ class Crew:
         timeout: float,
         done: Callable[[], None],
         *,
-        keyed_by: str | None = None,
+        keyed_by: Callable[[Claim], str] | None = None,
     ) -> None:
         """`timeout` is in seconds, for one call of the handler; `done` is called when results are worth fetching.
 
         `breaker` is told of every outcome; when that opens it, all that was not begun is given back. `keyed_by` takes
-        the place of the handler's name in idempotency keys.
+        the place of the handler's name in the idempotency key of a claim.
         """
-        self._keyed_by = keyed_by or handler.name
+        self._keyed_by = keyed_by or (lambda _claim: handler.name)
         self._handler = handler
         self._breaker = breaker
         self._size = size
@@ -172,7 +172,7 @@ class Crew:
 
     def _item(self, claim: Claim) -> Item:
         delivery = Delivery(
-            idempotency_key(claim.organisation, claim.identity, self._keyed_by),
+            idempotency_key(claim.organisation, claim.identity, self._keyed_by(claim)),
             self._handler.name,
             claim.attempt,
             claim.origin,

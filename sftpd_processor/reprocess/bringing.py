@@ -14,9 +14,11 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import IO, Any
 
 from sftpd_processor.collector import spare_the_collector
@@ -25,31 +27,35 @@ from sftpd_processor.ledger.bringing import Bringer, Brought
 from sftpd_processor.ledger.candidates import Candidate
 from sftpd_processor.ledger.ledger import Ledger
 from sftpd_processor.points import reached
+from sftpd_processor.reprocess.patience import Patience
 from sftpd_processor.reprocess.reading import Request, pieces
 
 _WORTH_A_PROCESS = 5000  # files; starting one takes as long as bringing so many
 _LENGTH = struct.Struct("<Q")
 _FORMAT = 2  # of marshal: later ones look for objects that are the same, and find few
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, see prctl(2)
+_WAITING = "waiting"
 _ERRORS = {error.__name__: error for error in (PermanentError, LedgerUnavailable)}
 
 Piece = tuple[Brought, list[str]]
 """What some files have brought, and what could not be read: where, and why."""
 
 
-def brought(request: Request, number: int, bringer: Bringer, ledger_url: str | None) -> Iterator[Piece]:
+def brought(
+    request: Request, number: int, bringer: Bringer, patience: Patience, ledger_url: str | None
+) -> Iterator[Piece]:
     """Everything, piece by piece; `number`: how many files there are.
 
     With `ledger_url` another process may do it; then `bringer` is not used. Raises what reading and recording raise.
     """
     if ledger_url is None or number < _WORTH_A_PROCESS:
-        return _brought(request, bringer)
-    return _Elsewhere(request, ledger_url).brought()
+        return _brought(request, bringer, patience)
+    return _Elsewhere(request, ledger_url).brought(patience)
 
 
-def _brought(request: Request, bringer: Bringer) -> Iterator[Piece]:
+def _brought(request: Request, bringer: Bringer, patience: Patience) -> Iterator[Piece]:
     for batches, problems in pieces(request):
-        found = bringer.bring(batches)
+        found = patience(partial(bringer.bring, batches))
         reached("replay-brought")
         yield found, problems
 
@@ -58,12 +64,15 @@ class _Elsewhere:
     """Another process does it."""
 
     def __init__(self, request: Request, ledger_url: str) -> None:
-        self._told = json.dumps({"request": asdict(request), "ledger": ledger_url}).encode()
+        self._told = json.dumps({"request": asdict(request), "ledger": ledger_url, "asked_by": os.getpid()}).encode()
 
-    def brought(self) -> Iterator[Piece]:
+    def brought(self, patience: Patience) -> Iterator[Piece]:
         with ExitStack() as opened:
             process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-P", "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-P", "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                process_group=0,  # Ctrl-C is for the one that asked
             )
             opened.callback(_end, process)
             assert process.stdin is not None, "piped"  # noqa: S101
@@ -72,10 +81,13 @@ class _Elsewhere:
             with suppress(BrokenPipeError), process.stdin as given:
                 given.write(self._told)
             try:
-                yield from _received(process.stdout)
+                yield from _received(process.stdout, patience)
             except EOFError:
                 code = process.wait()
-                raise InternalError(f"the process that reads the archive ended (exit code {code})") from None
+                raise InternalError(
+                    f"the process that reads the archive ended by itself (exit code {code}; -9 is often a lack of "
+                    "memory)"
+                ) from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -85,7 +97,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _received(stream: IO[bytes]) -> Iterator[Piece]:
+def _received(stream: IO[bytes], patience: Patience) -> Iterator[Piece]:
     """What another process sends. Raises as it does there, and `EOFError` when it ended too early."""
     while True:
         head = stream.read(_LENGTH.size)
@@ -93,6 +105,11 @@ def _received(stream: IO[bytes]) -> Iterator[Piece]:
         said = marshal.loads(frame)  # noqa: S302 - written by ourselves, a moment ago; EOFError when it is cut short
         if said is None:
             return
+        if said[0] == _WAITING:
+            patience.note(said[1])
+            if said[1] and patience.stop.is_set():
+                raise LedgerUnavailable(said[1])
+            continue
         if isinstance(said[0], str):
             raise _ERRORS[said[0]](said[1])
         files, recorded, invalid, candidates, problems = said
@@ -109,13 +126,16 @@ def _send(stream: IO[bytes], said: tuple[Any, ...] | None) -> None:
 def _serve() -> None:
     """The other process: does what standard input asks for, and writes it to standard output."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; the one that asked decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to all; the one that asked decides
     out = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
     told = json.loads(sys.stdin.buffer.read())
+    if os.getppid() != told["asked_by"]:
+        return  # it died before its end could be heard of
+    patience = Patience(threading.Event(), lambda why: _send(out, (_WAITING, why)))
     ledger = Ledger(told["ledger"])
     spare_the_collector()
     try:
-        for found, problems in _brought(Request(**told["request"]), ledger.replays.bringer()):
+        for found, problems in _brought(Request(**told["request"]), ledger.replays.bringer(), patience):
             events = [tuple(one) for one in found.candidates]
             _send(out, (found.files, found.recorded, found.invalid, events, problems))
         _send(out, None)

@@ -39,9 +39,10 @@ class Hands:
         pace: Pace,
         clock: Clock,
         *,
-        keyed_by: str | None,
+        keyed_by: str,
     ) -> None:
-        """`keyed_by` takes the place of the handler's name in idempotency keys; `clock` is the ledger's."""
+        """`keyed_by` takes the place of the handler's name in idempotency keys of what was done before; `clock` is the
+        ledger's."""
         self.name = handler.name
         self._handler = handler
         self._settings = settings
@@ -50,7 +51,9 @@ class Hands:
         self._clock = clock
         self.signal = threading.Event()
         self._breaker = Breaker(handler.name, settings)
-        self._crew = Crew(handler, self._breaker, workers, settings.timeout_seconds, self.signal.set, keyed_by=keyed_by)
+        self._keyed_by = keyed_by
+        limits = workers, settings.timeout_seconds
+        self._crew = Crew(handler, self._breaker, *limits, self._tell, keyed_by=self._key_of)
         self._works: dict[int, Work] = {}
         self._todo: deque[Claim] = deque()
         self._results: list[Result] = []
@@ -103,6 +106,14 @@ class Hands:
     def close(self) -> None:
         """Let the threads go."""
         self._crew.close()
+
+    def _tell(self) -> None:
+        if not self.signal.is_set():  # after every event; setting it again takes ten times as long
+            self.signal.set()
+
+    def _key_of(self, claim: Claim) -> str:
+        """Others keep theirs: whoever tries them the next time uses it, too."""
+        return self._keyed_by if self._works[claim.id].again else self.name
 
     def _adapt(self) -> None:
         """One thread alone is fastest for a handler that is done at once, and many are for one that waits."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from sftpd_processor.archive.personal import Sought
 from sftpd_processor.collector import spare_the_collector
 from sftpd_processor.config.reading import Reading
 from sftpd_processor.config.settings import Settings
+from sftpd_processor.errors import PermanentError
 from sftpd_processor.handlers.api import Handler
 from sftpd_processor.handlers.registry import Handlers
 from sftpd_processor.ledger.candidates import Candidate, Candidates, fits
@@ -34,6 +35,7 @@ from sftpd_processor.reprocess.hands import Hands
 from sftpd_processor.reprocess.job import STATES, UNDONE, Job
 from sftpd_processor.reprocess.lock import alone
 from sftpd_processor.reprocess.pace import Pace
+from sftpd_processor.reprocess.patience import Patience, impatience
 from sftpd_processor.reprocess.reading import Request
 from sftpd_processor.reprocess.report import Group, Plan, Report
 from sftpd_processor.reprocess.running import Counts, Round, Running, Watch
@@ -60,6 +62,10 @@ class Replay:
         self._ledger = ledger
         self._config_folder = config_folder
         self._resumed = resumed
+        _demand(job.handlers, handlers)
+        self.number: int | None = None
+        """Of the replay, once it has begun."""
+        self._patience = impatience()
         self._comparing = None if job.shadow is None else Comparing(job, handlers, resumed=resumed is not None)
         chosen = [] if job.record_only else [each for each in handlers if not job.handlers or each.name in job.handlers]
         self._handlers: list[Handler] = chosen if self._comparing is None else [self._comparing.shadow]
@@ -95,16 +101,20 @@ class Replay:
             spare_the_collector()
             self._ledger.deliveries.recover_orphans()
             self._open(opened)
-            number = self._resumed or self._ledger.replays.begin(self._job.to_json())
+            self.number = number = self._resumed or self._ledger.replays.begin(self._job.to_json())
             reached("replay-begun")
             counts, replaying = Counts(), self._replaying(number)
-            running = Running(replaying, self._hired(number, opened), counts, self._whole(), watch, stop)
+            self._patience = patience = Patience(stop)
+            running = Running(replaying, self._hired(number, opened), counts, self._whole(), watch, patience)
             if self._comparing is not None:
                 running.expect = self._comparing.expect
             stopped = running.run(self._rounds(replaying, counts, dry_run=False))
-            unfinished = stopped or self._ledger.replays.unsettled(number)
-            report = self._report(number, counts, running.seconds, interrupted=unfinished)
-            self._ledger.replays.note(number, report.to_json(), finished=not unfinished)
+            return patience(partial(self._noted, number, counts, running.seconds, stopped=stopped))
+
+    def _noted(self, number: int, counts: Counts, seconds: float, *, stopped: bool) -> Report:
+        unfinished = stopped or self._ledger.replays.unsettled(number)
+        report = self._report(number, counts, seconds, interrupted=unfinished)
+        self._ledger.replays.note(number, report.to_json(), finished=not unfinished)
         return report
 
     def _open(self, opened: ExitStack) -> None:
@@ -120,7 +130,7 @@ class Replay:
         workers, pace = job.workers or settings.workers, Pace(job.rate)
         found = []
         for handler in self._handlers:
-            keyed_by = f"{handler.name}, replay {number}" if job.new_keys else None
+            keyed_by = f"{handler.name}, replay {number}" if job.new_keys else handler.name
             found.append(Hands(handler, settings, workers, pace, self._ledger.clock, keyed_by=keyed_by))
             opened.callback(found[-1].close)
         return found
@@ -166,7 +176,7 @@ class Replay:
         fit = fits(self._job.selection, self._about())
         bringer = self._ledger.replays.bringer(dry_run=dry_run)
         ledger_url = None if dry_run else self._settings.state.ledger_url()
-        for found, problems in brought(self._request(), self.size(), bringer, ledger_url):
+        for found, problems in brought(self._request(), self.size(), bringer, self._patience, ledger_url):
             counts.brought(found)
             counts.could_not_read(problems)
             yield partial(_take, replaying, list(filter(fit, found.candidates)), found.files)
@@ -211,6 +221,16 @@ class Replay:
         return Request(
             job.paths, state, job.read_as, told, origins, chosen.sources, chosen.file, chosen.since, chosen.until
         )
+
+
+def _demand(names: Sequence[str], handlers: Handlers) -> None:
+    """Raise `PermanentError` unless all are configured: one may have gone since a replay began."""
+    for name in names:
+        if handlers.get(name) is None:
+            raise PermanentError(
+                f"there is no handler {name!r} in the configuration, for which this replay is; put it there again, or "
+                "begin another replay"
+            )
 
 
 def _take(replaying: Replaying, candidates: list[Candidate], number: int, results: list[Result]) -> tuple[Step, int]:

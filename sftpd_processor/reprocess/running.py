@@ -6,20 +6,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
+from sftpd_processor.errors import LedgerUnavailable
 from sftpd_processor.ledger.bringing import Brought
 from sftpd_processor.ledger.replaying import Replaying, Result, Step, Work
 from sftpd_processor.points import reached
 from sftpd_processor.reprocess.hands import Hands
+from sftpd_processor.reprocess.patience import Patience
 from sftpd_processor.reprocess.report import MOST_PROBLEMS, Problems, Progress
 
 _SETTLE_SECONDS = 1.0
 """What has ended is written at least so often, so that a crash makes no more of it happen again."""
 _WATCH_SECONDS = 0.1
 
+T = TypeVar("T")
 Watch = Callable[[Progress], None]
 Round = Callable[[list[Result]], tuple[Step, int]]
 """Settles results and takes the next events, in one transaction; also tells how many events or files further it is."""
@@ -89,15 +93,18 @@ class Running:
         counts: Counts,
         whole: tuple[int, Literal["events", "files"]],
         watch: Watch,
-        stop: threading.Event,
+        patience: Patience,
     ) -> None:
-        """`whole`: how many events or files there are; `watch` is told some times a second how far it is."""
+        """`whole`: how many events or files there are; `watch` is told some times a second how far it is; `patience`
+        knows of a stop."""
         self._replaying = replaying
         self._hands = {each.name: each for each in hands}
         self._counts = counts
         self._total, self._unit = whole
         self._watch = watch
-        self._stop = stop
+        self._patience = patience
+        self._stop: threading.Event = patience.stop
+        self._results: list[Result] = []  # that are not written yet
         self._began = self._watched = time.monotonic()
         self._round = _Round(0, 0)
         self.expect: Callable[[Iterable[Work]], None] | None = None
@@ -112,56 +119,63 @@ class Running:
         """Make all rounds; whether it was stopped before its end.
 
         While the events of one round are handed over, the next are taken, with the results of the round before: the
-        database and the handler seldom need the same processor.
+        database and the handler seldom need the same processor. Whatever goes wrong, what has ended is written.
         """
-        results: list[Result] = []
-        with ThreadPoolExecutor(1, thread_name_prefix="taking") as taker:
-            coming = taker.submit(self._taken, rounds, results)
-            while (taken := coming.result()) is not None:
-                step, number = taken
-                coming = taker.submit(self._taken, rounds, results)
-                results = []
-                results = self._handed_over(step, number)
-        self._settle(results)
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="taking") as taker:
+                coming = taker.submit(self._taken, rounds, [])
+                while (taken := self._awaited(coming)) is not None:
+                    coming = taker.submit(self._taken, rounds, self._unwritten())
+                    self._hand_over(*taken)
+                self._awaited(taker.submit(self._settle, self._unwritten()))
+        finally:
+            self._settle(self._unwritten())
         self._show(at_once=True)
         return self._stop.is_set()
 
     def _taken(self, rounds: Iterator[Round], results: list[Result]) -> tuple[Step, int] | None:
         """The next round, after the settling of `results`; None after the last, or when it is to stop."""
-        take = None if self._stop.is_set() else next(rounds, None)
-        if take is None:
-            self._settle(results)
-            return None
-        taken = take(results)
-        reached("replay-taken")
-        self._counts.settled(results)
-        return taken
+        left = results
+        try:
+            if self._stop.is_set() or (take := next(rounds, None)) is None:
+                return None
+            taken = self._patience(partial(take, results))
+            left = []
+            reached("replay-taken")
+            self._counts.settled(results)
+            return taken
+        finally:
+            self._settle(left)
 
-    def _handed_over(self, step: Step, number: int) -> list[Result]:
-        """Hand over what was taken; what has ended and is not written yet."""
+    def _awaited(self, coming: Future[T]) -> T:
+        """What comes of it; meanwhile it is told how far all is."""
+        while wait([coming], _WATCH_SECONDS).not_done:
+            self._show(at_once=False)
+        return coming.result()
+
+    def _hand_over(self, step: Step, number: int) -> None:
+        """Hand over what was taken."""
         self._round = _Round(number, sum(map(len, step.work.values())))
         for handler, works in step.work.items():
             if self.expect is not None:
                 self.expect(works)
             self._hands[handler].take(works)
-        results: list[Result] = []
         written = time.monotonic()
         while busy := [hands for hands in self._hands.values() if not hands.finished]:
             if self._stop.is_set():
                 for hands in busy:
                     hands.stop()
             pauses = [hands.step() for hands in busy]
-            results += self._collected()
-            if results and time.monotonic() - written > _SETTLE_SECONDS:
-                self._settle(results)
-                results, written = [], time.monotonic()
+            self._collect()
+            if self._results and time.monotonic() - written > _SETTLE_SECONDS:
+                self._settle_meanwhile()
+                written = time.monotonic()
             self._show(at_once=False)
             self._wait(busy, pauses)
-        results += self._collected()
+        self._collect()
         this = self._round
         self._counts.took(step, this.of(len(step.candidates)), this.of(this.number))
         self._round = _Round(0, 0)
-        return results
 
     def _wait(self, busy: Sequence[Hands], pauses: Iterable[float | None]) -> None:
         """Until something has ended or may begin, but not so long that nobody hears of it or a stop."""
@@ -170,16 +184,31 @@ class Running:
         if first is not None and pause > 0:
             first.signal.wait(pause if len(busy) == 1 else min(pause, _WATCH_SECONDS / 10))
 
-    def _collected(self) -> list[Result]:
+    def _collect(self) -> None:
         found = [result for hands in self._hands.values() for result in hands.results()]
         self._round.ended += sum(result.settlement is not None or result.held for result in found)
+        self._results += found
+
+    def _unwritten(self) -> list[Result]:
+        found, self._results = self._results, []
         return found
 
     def _settle(self, results: list[Result]) -> None:
         if results:
             reached("replay-settling")
-            self._replaying.end(results)
+            self._patience(partial(self._replaying.end, results))
             self._counts.settled(results)
+
+    def _settle_meanwhile(self) -> None:
+        """Unless that cannot be done now: then a little later, and handing over goes on."""
+        try:
+            reached("replay-settling")
+            self._replaying.end(self._results)
+        except LedgerUnavailable as error:
+            self._patience.note(str(error))
+        else:
+            self._patience.note("")
+            self._counts.settled(self._unwritten())
 
     def _show(self, *, at_once: bool) -> None:
         now = time.monotonic()
@@ -190,6 +219,8 @@ class Running:
             self._watch(Progress(self._total, at, self._unit, counts.done, counts.failed, self._waiting()))
 
     def _waiting(self) -> str:
+        if why := self._patience.why:
+            return why
         for hands in self._hands.values():
             if (pause := hands.failing) is not None:
                 return f"handler {hands.name} is failing; next try in {pause:.0f} s"

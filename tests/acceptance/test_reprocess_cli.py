@@ -103,13 +103,14 @@ def many(desk: Desk) -> None:
 
 
 def test_many_events_are_asked_about(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody can be asked it is exit 2 with the command that does it; a person sees the plan, and may say no."""
+    """Where nobody can be asked it is exit 2, without the customers that were named; a person sees the plan, and may
+    say no."""
     many(desk)
-    monkeypatch.setattr(sys, "argv", ["x", "-c", "my conf", "reprocess", "--all", "--again"])
-    refused = run(desk, "reprocess", "--all", "--again")
+    monkeypatch.setattr(sys, "argv", ["x", "reprocess", "--again", "--customer", "4711"])
+    refused = run(desk, "reprocess", "--again", "--customer", "4711")
     assert refused.exit_code == 2
-    assert "it is about 1,001 events, and nobody is here to be asked" in refused.output
-    assert "sftpd-processor -c 'my conf' reprocess --all --again --yes" in refused.output
+    assert "it is about 1,001 events, and nobody is here to be asked; to do it, give --yes as well" in refused.output
+    assert "4711" not in refused.output
     code, screen = asked(desk, "n", "reprocess", "--all", "--again")
     assert (code, "1 file, 1,001 events: 1,001 deliveries would be made" in screen) == (1, True), screen
     assert desk.rows("SELECT 1 FROM replays") == []

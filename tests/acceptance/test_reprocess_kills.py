@@ -17,8 +17,8 @@ from sftpd_processor.points import ASIDE, POINTS
 from tests.acceptance.replay_kills import DAYS, HANDLERS, Kill, Ordeal, kills
 from tests.acceptance.support import Desk
 
-KILLS = int(os.environ.get("REPROCESS_KILLS", "4"))
-SIZE = int(os.environ.get("REPROCESS_FILES", "240")) // len(DAYS)
+KILLS = int(os.environ.get("REPROCESS_KILLS", "1"))
+SIZE = int(os.environ.get("REPROCESS_FILES", "150")) // len(DAYS)
 COMMAND = ["reprocess", "--yes"]
 REPLAY = [point for point in {**POINTS, **ASIDE} if point.startswith("replay-")]
 REPLAY += ["committing", "handing-over", "handled"]
@@ -94,7 +94,7 @@ def test_a_lost_ledger_and_doing_it_again(ordeal: Ordeal) -> None:
     ordeal.forget()
     for number, command in enumerate([[str(ordeal.archive)], ["--all", "--again"]], 1):
         ordeal.begin_notes()
-        deaths = ordeal.replay([*COMMAND, *command], kills(random.Random(number), REPLAY, 1.0), KILLS // 2)
+        deaths = ordeal.replay([*COMMAND, *command], kills(random.Random(number), REPLAY, 1.0), -(-KILLS // 2))
         ordeal.demand_none_twice(deaths)
         assert (ordeal.truth(), orders(ordeal), ordeal.unfinished()) == (truth, order, 0)
     assert ordeal.desk.rows("SELECT count(*), count(DISTINCT replay) FROM replayed WHERE state = 'done'") == [
