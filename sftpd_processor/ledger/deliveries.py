@@ -63,8 +63,7 @@ class Deliveries:
         running = select(deliveries.c.handler, func.count()).where(*which).group_by(deliveries.c.handler)
         with self._database.write() as connection:
             found = {handler: int(number) for handler, number in connection.execute(running)}
-            if found:
-                self._note_cut_off(connection, which)
+            self._note_cut_off(connection, which)  # written in any case: that it can be is found out here
             for handler, number in found.items():
                 connection.execute(
                     update(deliveries)

@@ -50,9 +50,9 @@ def configure(desk: Desk, **rules: Any) -> None:
     """One source; the handlers of a module."""
     folder = desk.folder / "in"
     folder.mkdir(exist_ok=True)
-    desk.module("my_handlers", HANDLERS)
+    desk.module("replay_scene", HANDLERS)
     source = local(folder, name="webio", **({"settle_seconds": 0} | rules))
-    desk.configure(source, handlers=[{"name": "mine", "use": "my_handlers"}])
+    desk.configure(source, handlers=[{"name": "mine", "use": "replay_scene"}])
 
 
 def bring(desk: Desk, **files: bytes) -> None:

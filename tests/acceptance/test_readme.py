@@ -39,7 +39,8 @@ def rows(heading: str) -> list[str]:
 
 def all_verbs() -> list[str]:
     """Every verb of the program; those of groups, such as `token`, by the name of the group."""
-    alone = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+    shown = [command for command in app.registered_commands if not command.hidden]
+    alone = [command.callback.__name__ for command in shown if command.callback is not None]
     return alone + [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
 
 

@@ -43,7 +43,7 @@ def as_it_was() -> Iterator[None]:
 def run(desk: Desk, *arguments: str) -> Result:
     """The command in this process, which spares its start."""
     umask = os.umask(0)
-    sys.modules.pop("my_handlers", None)
+    sys.modules.pop("replay_scene", None)
     try:
         return CliRunner().invoke(app, ["-c", str(desk.config), *arguments], catch_exceptions=False)
     finally:
