@@ -19,16 +19,29 @@ def turn(state: Path) -> Iterator[None]:
 
     Raises `StateInUse` when another process holds it, and `PermanentError` when the folder cannot be written.
     """
+    with if_unlocked(state, LOCK) as mine:
+        if not mine:
+            raise StateInUse(
+                f"the upkeep of {state} runs at this moment, or an `archive forget`; try again when it has ended"
+            )
+        yield
+
+
+@contextmanager
+def if_unlocked(state: Path, name: str) -> Iterator[bool]:
+    """Lock the file of that name in the state folder, unless another process has; whether that is so.
+
+    Raises `PermanentError` when the folder cannot be written.
+    """
     try:
-        lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        lock = os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise PermanentError(
             f"the state folder {state} cannot be used: {error.strerror}; run this as the account of the daemon"
         ) from error
     try:
         give_to_owner(lock, state)
-        _take(lock, state)
-        yield
+        yield _locked(lock)
     finally:
         os.close(lock)
 
@@ -40,10 +53,9 @@ def give_to_owner(descriptor: int, folder: Path) -> None:
         os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
-def _take(lock: int, state: Path) -> None:
+def _locked(descriptor: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StateInUse(
-            f"the upkeep of {state} runs at this moment, or an `archive forget`; try again when it has ended"
-        ) from None
+        return False
+    return True

@@ -90,6 +90,11 @@ class Crew:
         return self._under_way > 0
 
     @property
+    def exhausted(self) -> bool:
+        """Whether no worker has anything left to begin with."""
+        return not self._todo and all(worker.at >= len(worker.chunk) for worker in list(self._workers))
+
+    @property
     def lost(self) -> int:
         """Threads given up that still run."""
         return len(self._lost)

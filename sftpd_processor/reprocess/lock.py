@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sftpd_processor.archive.turn import give_to_owner
-from sftpd_processor.errors import PermanentError, StateInUse
+from sftpd_processor.archive.turn import if_unlocked
+from sftpd_processor.errors import StateInUse
 from sftpd_processor.ledger.ledger import Ledger
 
 LOCK = "replay.lock"
@@ -39,26 +37,9 @@ def alone(state: Path, ledger: Ledger) -> Iterator[None]:
 @contextmanager
 def if_free(state: Path, ledger: Ledger) -> Iterator[bool]:
     """Hold it if no replay runs; whether that is so. Raises `PermanentError` when the folder cannot be written."""
-    try:
-        lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise PermanentError(
-            f"the state folder {state} cannot be used: {error.strerror}; run this as the account of the daemon"
-        ) from error
-    try:
-        give_to_owner(lock, state)
-        if not _locked(lock):
+    with if_unlocked(state, LOCK) as here:
+        if not here:
             yield False
             return
-        with ledger.replays.alone() as mine:
-            yield mine
-    finally:
-        os.close(lock)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with ledger.replays.alone() as everywhere:
+            yield everywhere
