@@ -21,7 +21,7 @@ from tests.acceptance.support import Desk, event
 DAYS = ("03", "04", "05")
 HANDLERS = ("journal", "own")
 _ARRAY = 3
-_BYTES = 9_000_000
+_BYTES = 6_000_000
 """Of all files together, so that few of them are as much as is taken at once."""
 _OFTEN = frozenset({"handing-over", "handled", "original-removed"})
 """Points that are reached once for each event or file."""
