@@ -36,11 +36,11 @@ fi
 # A fresh machine with what was installed for it: none of this one's state or services, and changes are its own.
 for wants in /lib/systemd/system/*.wants /lib/systemd/system-generators; do mount -t tmpfs tmpfs "$wants"; done
 for place in etc opt usr/local; do
-    mkdir -p "$folder/installed/$place" "$folder/disk/changes/$place" "$folder/disk/work/$place"
+    mkdir -p "$folder/installed/$place" "$folder/disk/changes/$place" "$folder/disk/scratch/$place"
     lower="$folder/installed/$place:/$place"
     [ $place != opt ] || lower="$folder/installed/$place"
     changes="$folder/disk/changes/$place"
-    mount -t overlay -o "lowerdir=$lower,upperdir=$changes,workdir=$folder/disk/work/$place" overlay "/$place"
+    mount -t overlay -o "lowerdir=$lower,upperdir=$changes,workdir=$folder/disk/scratch/$place" overlay "/$place"
 done
 rm -rf /etc/systemd/system/*.wants /etc/systemd/journald.conf.d /etc/fstab
 cp "$folder/machine.target" /etc/systemd/system/

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import signal
 import socket
+from typing import Any
 
 import pytest
 
 from sftpd_processor.testing.servers import free_port
 from tests.acceptance.support import events
-from tests.support import ServedFolder
+from tests.support import ServedFolder, wait_until
 from tests.systemd.machine import Machine
 from tests.systemd.service import Service
 
@@ -121,8 +122,14 @@ def test_the_journal_has_the_fields(service: Service, openssh: ServedFolder) -> 
     openssh.write(FILES)
     service.start()
     service.wait_for_handled(NAMES)
-    service.machine.run("journalctl", "--sync")
-    (recorded,) = [entry for entry in service.machine.journal("SOURCE=webio") if "recorded 20" in entry["MESSAGE"]]
+
+    def told() -> list[dict[str, Any]]:
+        """The line of the poll, which ends after its files are handled."""
+        service.machine.run("journalctl", "--sync")
+        return [entry for entry in service.machine.journal("SOURCE=webio") if "recorded 20" in entry["MESSAGE"]]
+
+    wait_until(lambda: bool(told()))
+    (recorded,) = told()
     assert recorded["PRIORITY"] == "6"
     assert recorded["_SYSTEMD_UNIT"] == service.unit
     assert recorded["SYSLOG_IDENTIFIER"] == "sftpd-processor"
