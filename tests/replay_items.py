@@ -149,7 +149,7 @@ class Office:
         chosen = {name: job.pop(name) for name in Selection.__slots__ if name in job and name != "handlers"}
         made = Handlers((each, HandlerSettings(name=each.name, use="log")) for each in self.handlers)
         asked = Job(selection=Selection(**chosen), **job)
-        return Replay(asked, self.settings(), self.folder, self.ledger, made, resumed)
+        return Replay(asked, self.settings(), self.ledger, made, resumed)
 
     def run(self, **job: Any) -> Report:
         return self.replay(**job).run(self.told.append, self.stop)

@@ -21,9 +21,8 @@ from typing import NamedTuple, NoReturn
 from sftpd_processor.archive import plain
 from sftpd_processor.archive.day import LARGEST, Day, Member, nanoseconds
 from sftpd_processor.archive.notes import understood, written
-from sftpd_processor.archive.packing import Packer
+from sftpd_processor.archive.packing import packing
 from sftpd_processor.archive.places import ENDING, REMNANT, Spot, beginning, compacted, encodable, spot
-from sftpd_processor.archive.turn import give_to_owner
 from sftpd_processor.errors import PermanentError, ProcessorError, TransientError
 from sftpd_processor.ledger.records import Noted
 from sftpd_processor.points import reached
@@ -37,7 +36,6 @@ Describe = Callable[[str, date], Mapping[str, Noted]]
 _FRESH = 3600 * 1_000_000_000  # nanoseconds; a copy that the ledger does not know may be half-written until then
 _AT_ONCE = 1000
 _SHOWN = 3
-_NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -172,7 +170,7 @@ class _Compaction:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
-        _sync(self._path.parent)
+        plain.sync(self._path.parent)
         reached("day-in-place")
         done = self._done
         done.days, done.files = done.days + 1, done.files + sum(entry.member is None for entry in entries)
@@ -180,21 +178,13 @@ class _Compaction:
 
     def _pack(self, part: Path, entries: list[_Entry]) -> int:
         """Write the new day; returns the bytes of the plain copies in it."""
-        descriptor = os.open(part, _NEW, 0o640)
         size = 0
-        try:
-            give_to_owner(descriptor, part.parent)
-            packer = Packer(descriptor)
+        with packing(part) as packer:
             for number, entry in enumerate(entries):
                 self._between(number)
                 raw = self._bytes(entry)[0]
                 size += len(raw) if entry.member is None else 0
                 packer.add(entry.name, raw, entry.mtime, self._note(entry))
-            packer.finish()
-            if hasattr(os, "posix_fadvise"):  # not everywhere; so that it is the disk that is read back
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
         return size
 
     def _verify(self, part: Path, entries: list[_Entry]) -> None:
@@ -272,8 +262,3 @@ def _remove_remnants(state: Path) -> None:
     for part in (state / "archive").glob(f"*/????/??/??{ENDING}{REMNANT}"):
         with contextlib.suppress(OSError):
             part.unlink()
-
-
-def _sync(folder: Path) -> None:
-    with plain.opened(folder) as descriptor:
-        os.fsync(descriptor)

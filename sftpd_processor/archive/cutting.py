@@ -13,9 +13,10 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from sftpd_processor.archive import plain
 from sftpd_processor.archive.day import Day, Member, nanoseconds
 from sftpd_processor.archive.notes import understood, written
-from sftpd_processor.archive.packing import Packer
+from sftpd_processor.archive.packing import packing
 from sftpd_processor.archive.places import REASON, REMNANT
 from sftpd_processor.archive.turn import give_to_owner
 from sftpd_processor.errors import PermanentError
@@ -39,7 +40,8 @@ def cut_plain(folder: Path, cuts: Cuts) -> None:
             said = json.loads(note.read_bytes()) | {"bytes": len(left), "sha256": sha256(left).hexdigest()}
             _replace(note, json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n", None)
         _replace(path, left, path.stat().st_mtime_ns)
-    _sync(folder)
+    with suppress(FileNotFoundError):
+        plain.sync(folder)
 
 
 def cut_day(path: Path, cuts: Cuts) -> None:
@@ -58,14 +60,12 @@ def cut_day(path: Path, cuts: Cuts) -> None:
         part.replace(path)
     else:
         path.unlink()
-    _sync(path.parent)
+    with suppress(FileNotFoundError):
+        plain.sync(path.parent)
 
 
 def _pack(part: Path, day: Day, kept: list[Member], cuts: Cuts) -> None:
-    descriptor = os.open(part, _NEW, 0o640)
-    try:
-        give_to_owner(descriptor, part.parent)
-        packer = Packer(descriptor)
+    with packing(part) as packer:
         for member in kept:
             left, note = cuts.get(member.name), understood(member.note)
             raw = day.read(member) if left is None else left
@@ -73,9 +73,6 @@ def _pack(part: Path, day: Day, kept: list[Member], cuts: Cuts) -> None:
                 note = note._replace(sha256=sha256(left).hexdigest())
             modified = nanoseconds(member.modified) if note is None else note.mtime
             packer.add(member.name, raw, modified, member.note if note is None else written(note))
-        packer.finish()
-    finally:
-        os.close(descriptor)
 
 
 def _compare(part: Path, day: Day, kept: list[Member], cuts: Cuts) -> None:
@@ -106,13 +103,3 @@ def _replace(path: Path, data: bytes, modified: int | None) -> None:
             os.utime(descriptor, ns=(modified, modified))
         os.fsync(descriptor)
     part.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    """Names that are gone, or new, are so on the disk."""
-    with suppress(FileNotFoundError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

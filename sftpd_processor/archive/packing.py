@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 
 from sftpd_processor.archive import day
+from sftpd_processor.archive.turn import give_to_owner
 
+_NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _MADE_BY = 3 << 8 | 45  # Unix, version 4.5
 _NEEDED, _NEEDED_64 = 20, 45
 _FLAGS = 1 << 11  # names are UTF-8
@@ -19,6 +24,21 @@ _LEVEL = 6
 _SMALL = 1024
 """Bytes up to which the fixed codes of deflate are used: 15 % larger then (285 bytes), and read in half the time."""
 _EARLIEST, _LATEST = datetime(1980, 1, 1, tzinfo=UTC), datetime(2107, 12, 31, 23, 59, 58, tzinfo=UTC)
+
+
+@contextmanager
+def packing(part: Path) -> Iterator[Packer]:
+    """A new file to pack into, on the disk when this ends well. Raises `OSError`."""
+    descriptor = os.open(part, _NEW, 0o640)
+    try:
+        give_to_owner(descriptor, part.parent)
+        packer = Packer(descriptor)
+        yield packer
+        packer.finish()
+        if hasattr(os, "posix_fadvise"):  # not everywhere; so that it is the disk that is read back
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
 
 
 class Packer:

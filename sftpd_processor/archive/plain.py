@@ -42,6 +42,12 @@ def opened(folder: str | os.PathLike[str]) -> Iterator[int]:
         os.close(descriptor)
 
 
+def sync(folder: str | os.PathLike[str]) -> None:
+    """Names that are gone from a folder, or new in it, are so on the disk."""
+    with opened(folder) as descriptor:
+        os.fsync(descriptor)
+
+
 def found_in(folder: int, names: Iterable[str] | None = None) -> Iterator[Found]:
     """The regular files of a folder, or those of `names` that are; in no order."""
     if names is None:

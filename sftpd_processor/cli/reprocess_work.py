@@ -52,7 +52,7 @@ def perform(ctx: typer.Context, wishes: Wishes, *, yes: bool, as_json: bool) -> 
     with _ledger(config.settings, wishes) as ledger:
         _check_against(wishes, handlers, ledger)
         job = job or _kept(ledger, wishes)
-        replay = Replay(job, config.settings, config.folder, ledger, handlers, wishes.resume)
+        replay = Replay(job, config.settings, ledger, handlers, wishes.resume)
         if wishes.dry_run:
             _show_plan(job, replay, as_json=as_json)
             return

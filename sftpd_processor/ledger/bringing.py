@@ -24,7 +24,7 @@ from sftpd_processor.sources.base import Entry
 
 _EVENTS = """
     SELECT e.id, e.organisation, e.identity, e.type, e.conversation, e.time_zone, e.recorded_at, e.body, e.gone,
-        f.origin, f.source, f.name, f.verdict, e.file_id, coalesce(f.archive_path, f.sha256)
+        f.source, f.name, f.verdict, e.file_id, coalesce(f.archive_path, f.sha256)
     FROM events e JOIN files f ON f.id = e.file_id WHERE e.organisation = ? AND e.identity IN (*)"""
 _REPEATED = """
     SELECT coalesce(f.archive_path, f.sha256)
@@ -146,15 +146,14 @@ class _Bringing:
         recorded_at = self._now if arrival.kept is None else arrival.kept.recorded_at
         return Candidate(
             event.id, batch.organisation, parsed.identity, parsed.event.type, event.conversation, batch.time_zone,
-            recorded_at, parsed.body, None, batch.origin, batch.source, arrival.entry.name,
-            verdict_of(event.file), True,  # noqa: FBT003
+            recorded_at, parsed.body, None, batch.source, arrival.entry.name, verdict_of(event.file), True,  # noqa: FBT003
         )  # fmt: skip
 
     def _recorded(self, bodies: Mapping[str, bytes]) -> Iterator[Candidate]:
         """Events that were recorded before; those whose body has expired get it from the file."""
         for row in self._rows(bodies):
             body = bytes(row[7]) or (bodies[row[2]] if row[8] == "expired" else None)
-            yield Candidate._make((*row[:7], body, *row[8:13], False))
+            yield Candidate._make((*row[:7], body, *row[8:12], False))
 
     def _rows(self, identities: Iterable[str]) -> list[Any]:
         asked = sorted(identities)

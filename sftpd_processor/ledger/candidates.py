@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from sftpd_processor.events.identity import keyed
-from sftpd_processor.ledger.bulk import select_in
+from sftpd_processor.ledger.bulk import portions, select_in
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.names import matcher
 from sftpd_processor.ledger.schema import DEAD, RETRYING, deliveries, events, files
@@ -18,10 +18,6 @@ from sftpd_processor.ledger.selection import Selection, between, named
 
 PAGE = 2000
 """Events that one page, and so one transaction, has at most."""
-About = Callable[[bytes], bool]
-"""Whether the JSON of an event is about somebody."""
-
-_AT_ONCE = 500
 _BODIES = "SELECT id, body FROM events WHERE id IN (*)"
 _UNTRIED = frozenset({"missing", "done"})
 
@@ -39,7 +35,6 @@ class Candidate(NamedTuple):
     body: bytes | None
     """None: still in the ledger."""
     gone: str | None
-    origin: str
     source: str
     file: str
     verdict: str
@@ -50,52 +45,53 @@ class Candidate(NamedTuple):
 class Candidates:
     """The events of a selection, oldest first, in pages."""
 
-    def __init__(self, database: Database, selection: Selection, handlers: Sequence[str], about: About | None) -> None:
-        """`handlers`: whose deliveries `selection.states` is about. `about` chooses by the JSON of an event, where it
-        depends on `selection.customers`."""
+    def __init__(self, database: Database, selection: Selection, handlers: Sequence[str]) -> None:
+        """`handlers`: whose deliveries `selection.states` is about."""
         self._database = database
-        self._about = about
+        self._about = _about(selection)
         self._where = _conditions(selection, handlers)
 
     def of_file(self, number: int) -> list[Candidate]:
         """All events that a file brought."""
         with self._database.read() as connection:
-            rows = connection.execute(_SELECT.where(events.c.file_id == number).order_by(events.c.id)).all()
-        return [Candidate._make((*row[:7], None, *row[7:], False)) for row in rows]
+            return _candidates(connection, _SELECT.where(events.c.file_id == number))
 
     def count(self) -> int:
         """How many there are."""
         if self._about is not None:
-            return sum(len(page) for _, page in self.pages())
+            return sum(map(len, self.pages()))
         statement = select(func.count()).select_from(events.join(files, files.c.id == events.c.file_id))
         with self._database.read() as connection:
             return int(connection.execute(statement.where(*self._where)).scalar_one())
 
-    def pages(self) -> Iterator[tuple[int, list[Candidate]]]:
-        """Each page with the number of the last event that was looked at for it."""
-        last: int | None = 0
-        while last is not None:
+    def pages(self) -> Iterator[list[Candidate]]:
+        """All of them; none of the pages is empty."""
+        last = 0
+        while True:
             with self._database.read() as connection:
-                looked_at, page = self._page(connection, last)
-            if page:
-                yield looked_at, page
-            last = looked_at if looked_at > last else None
+                page = _candidates(connection, _SELECT.where(events.c.id > last, *self._where).limit(PAGE))
+                chosen = self._chosen(connection, page)
+            if not page:
+                return
+            if chosen:
+                yield chosen
+            last = page[-1].event
 
-    def _page(self, connection: Connection, after: int) -> tuple[int, list[Candidate]]:
-        statement = _SELECT.where(events.c.id > after, *self._where).order_by(events.c.id).limit(PAGE)
-        rows = connection.execute(statement).all()
-        page = [Candidate._make((*row[:7], None, *row[7:], False)) for row in rows]
-        last = page[-1].event if page else after
+    def _chosen(self, connection: Connection, page: list[Candidate]) -> list[Candidate]:
         if self._about is None:
-            return last, page
+            return page
         bodies = bodies_of(connection, [each.event for each in page])
-        return last, [each for each in page if bodies[each.event] and self._about(bodies[each.event])]
+        return [each for each in page if bodies[each.event] and self._about(bodies[each.event])]
 
 
 _SELECT: Select[Any] = select(
     events.c.id, events.c.organisation, events.c.identity, events.c.type, events.c.conversation, events.c.time_zone,
-    events.c.recorded_at, events.c.gone, files.c.origin, files.c.source, files.c.name, files.c.verdict,
-).join(files, files.c.id == events.c.file_id)  # fmt: skip
+    events.c.recorded_at, events.c.gone, files.c.source, files.c.name, files.c.verdict,
+).join(files, files.c.id == events.c.file_id).order_by(events.c.id)  # fmt: skip
+
+
+def _candidates(connection: Connection, statement: Select[Any]) -> list[Candidate]:
+    return [Candidate._make((*row[:7], None, *row[7:], False)) for row in connection.execute(statement)]
 
 
 def _conditions(selection: Selection, handlers: Sequence[str]) -> list[ColumnElement[bool]]:
@@ -123,8 +119,8 @@ def _tried(selection: Selection, handlers: Sequence[str]) -> list[ColumnElement[
 def bodies_of(connection: Connection, numbers: Sequence[int]) -> dict[int, bytes]:
     """The JSON of these events; empty where it is gone."""
     found: dict[int, bytes] = {}
-    for at in range(0, len(numbers), _AT_ONCE):
-        found.update((row[0], bytes(row[1])) for row in select_in(connection, _BODIES, (), numbers[at : at + _AT_ONCE]))
+    for part in portions(numbers):
+        found.update((row[0], bytes(row[1])) for row in select_in(connection, _BODIES, (), part))
     return found
 
 
@@ -143,9 +139,14 @@ def of_customers(customers: Iterable[str]) -> Callable[[bytes], bool]:
     return about
 
 
-def fits(selection: Selection, about: About | None) -> Callable[[Candidate], bool]:
+def _about(selection: Selection) -> Callable[[bytes], bool] | None:
+    return of_customers(selection.customers) if selection.customers else None
+
+
+def fits(selection: Selection) -> Callable[[Candidate], bool]:
     """The same for events that files bring: whether one is selected; its body must be there."""
     is_named = None if selection.file is None else matcher(selection.file)
+    about = _about(selection)
     conversations = frozenset(map(keyed, selection.conversations))
 
     def fit(one: Candidate) -> bool:

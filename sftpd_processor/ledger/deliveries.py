@@ -6,20 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    delete,
-    exists,
-    false,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Select, delete, exists, false, func, insert, literal, or_, select, text, update
 
 from sftpd_processor.ledger.bulk import insert_rows
 from sftpd_processor.ledger.database import Database, within
@@ -31,7 +18,7 @@ _EARLIER = deliveries.alias("earlier")
 _EARLIER_OPEN = text("earlier.state IN ('pending', 'running')")
 
 _BODY = Claim._fields.index("body")
-_ATTEMPT = ("delivery_id", "attempt", "outcome", "ended_at", "detail")
+ATTEMPT = ("delivery_id", "attempt", "outcome", "ended_at", "detail")
 
 
 class Deliveries:
@@ -107,7 +94,7 @@ class Deliveries:
             if settled.failed or settled.state != "pending":
                 numbers["delivery", handler, "retried" if settled.state == "pending" else settled.state] += 1
         with self._database.write() as connection:
-            insert_rows(connection, attempts, _ATTEMPT, failed)
+            insert_rows(connection, attempts, ATTEMPT, failed)
             for (state, number, due_at, detail), ids in alike.items():
                 statement = update(deliveries).where(deliveries.c.id.in_(ids))
                 settled_at = None if state == "pending" else at

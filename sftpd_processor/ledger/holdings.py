@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, select
 
 from sftpd_processor.events.identity import keyed
+from sftpd_processor.ledger.bulk import portions
 from sftpd_processor.ledger.candidates import of_customers
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.schema import contents, events, files
@@ -91,13 +92,11 @@ class Holdings:
 
     def again(self, ids: Sequence[int]) -> list[Holding]:
         """The files of these numbers, as they are now."""
-        parts = [ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE)]
-        return [one for part in parts for one in self._found(files.c.id.in_(part))]
+        return [one for part in portions(ids) for one in self._found(files.c.id.in_(part))]
 
     def at(self, stored: Sequence[str]) -> list[Holding]:
         """The files whose copies lie there; looks through all files."""
-        parts = [stored[at : at + _AT_ONCE] for at in range(0, len(stored), _AT_ONCE)]
-        return [one for part in parts for one in self._found(files.c.archive_path.in_(part))]
+        return [one for part in portions(stored) for one in self._found(files.c.archive_path.in_(part))]
 
     def _with(self, found: list[Holding], about: Callable[[bytes], bool]) -> list[Holding]:
         bodies = select(events.c.file_id, events.c.body).where(

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, delete, func, select, 
 
 from sftpd_processor.events.identity import canonical, conversation_key
 from sftpd_processor.events.parse import Parsed, ParsedEvent, Rejection, rejection_in
-from sftpd_processor.ledger.bulk import insert_rows, update_rows
+from sftpd_processor.ledger.bulk import insert_rows, portions, update_rows
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import QUARANTINED, Arrival, Batch, Clock, Recorded, Sighting, Unarchived
 from sftpd_processor.ledger.schema import contents, counters, deliveries, events, files, repeats
@@ -48,7 +48,6 @@ _NUMBERS = (
 _SPAN = events.c.id.between(bindparam("first"), bindparam("last"))
 _COUNT = select(func.count()).where(_SPAN)
 _IDS = select(events.c.id).where(_SPAN)
-_LOOKUP = 500  # identities asked for at once
 _CONFLICT = "has the identity of an event recorded before, but other content"
 _MOST_TOLD = 20  # conflicts of one file
 _LAST = 1 << 63
@@ -153,7 +152,7 @@ class Recording:
             fresh = _not_among(arrival.result.events, own)
             arrival = arrival._replace(result=arrival.result._replace(events=fresh))
             others = len(fresh)
-        file = NewFile(number, arrival, sha256(arrival.raw).hexdigest())
+        file = NewFile(number, arrival, _digest(arrival))
         new = self._write_events([file], self._numbers(others))
         verdict = verdict_of(file)
         if own and verdict == "duplicate":
@@ -290,12 +289,12 @@ class Recording:
     def _recorded_before(self, identities: set[str]) -> dict[str, tuple[int, bytes, str | None, str, str]]:
         asked = sorted(identities)
         found: dict[str, tuple[int, bytes, str | None, str, str]] = {}
-        for at in range(0, len(asked), _LOOKUP):
+        for part in portions(asked):
             statement = (
                 select(events.c.identity, events.c.id, events.c.body, events.c.gone, files.c.name, files.c.source)
                 .join(files, files.c.id == events.c.file_id)
                 .where(events.c.organisation == self._batch.organisation)
-                .where(events.c.identity.in_(asked[at : at + _LOOKUP]))
+                .where(events.c.identity.in_(part))
             )
             for identity, *first in self._connection.execute(statement):
                 found[identity] = tuple(first)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sftpd_processor.ledger.bulk import insert_rows, portions, select_in
 from sftpd_processor.ledger.candidates import Candidate, bodies_of
 from sftpd_processor.ledger.database import Database
+from sftpd_processor.ledger.deliveries import ATTEMPT
 from sftpd_processor.ledger.records import Claim, Clock, Settlement
 from sftpd_processor.ledger.schema import OPEN, attempts, deliveries, replayed
 from sftpd_processor.ledger.totals import add_to_totals
@@ -24,7 +25,6 @@ from sftpd_processor.ledger.totals import add_to_totals
 _UNSETTLED = 2  # rounds whose results may not be written yet
 _ROW = ("event_id", "handler", "lane", "state", "attempts", "due_at", "settled_at", "detail", "replay")
 _AGAIN = ("replay", "handler", "event_id", "state", "attempts", "settled_at", "detail")
-_ATTEMPT = ("delivery_id", "attempt", "outcome", "ended_at", "detail")
 _FOUND = (
     "SELECT event_id, id, state, attempts, replay, settled_at FROM deliveries WHERE handler = ? AND event_id IN (*)"
 )
@@ -33,7 +33,7 @@ _SETTLED = "SELECT event_id FROM replayed WHERE replay = ? AND handler = ? AND s
 _OPEN = """
     SELECT lane, event_id FROM deliveries WHERE handler = ? AND state IN ('pending', 'running') AND
     (state = 'pending' OR replay IS NULL OR replay <> ?) AND event_id < ? AND lane IN (*)"""
-_ENDED = {"done": "done already", "skipped": "done already"}
+DONE = "done already"
 DUE = "waits for its first attempt already"
 RUNNING = "is being delivered right now"
 GONE = "its content is not kept any more"
@@ -173,7 +173,9 @@ class Replaying:
         if former is None and one.gone is not None and "done" not in terms.states:
             return OLD
         kind = "missing" if former is None else former.kind
-        return None if kind in terms.states or kind == "due" else _ENDED.get(kind, UNWANTED)
+        if kind in terms.states or kind == "due":
+            return None
+        return DONE if kind == "done" else UNWANTED
 
     def _work(self, one: Candidate, former: Existing | None, open_ones: Mapping[str, set[int]]) -> Work:
         apart = self._terms.apart is not None
@@ -214,7 +216,7 @@ class Replaying:
         at, owned = self._clock(), [work for work in works if work.former is not None]
         back = [work.former for work in owned if work.former is not None and work.former.state == "dead"]
         notes = [(former.id, former.attempts, "put back", at, None) for former in back]
-        insert_rows(connection, attempts, _ATTEMPT, notes)
+        insert_rows(connection, attempts, ATTEMPT, notes)
         for work in owned:
             assert work.former is not None  # noqa: S101 - chosen by it
             connection.execute(
@@ -315,7 +317,7 @@ class _Settling:
     def _note_attempt(self, delivery: int, settlement: Settlement | None) -> None:
         assert settlement is not None  # noqa: S101 - only what was tried can have failed
         note = (delivery, settlement.attempts, "failed", self._now, settlement.detail)
-        insert_rows(self._connection, attempts, _ATTEMPT, [note])
+        insert_rows(self._connection, attempts, ATTEMPT, [note])
 
 
 def existing(connection: Connection, handler: str, numbers: Sequence[int]) -> dict[int, Existing]:

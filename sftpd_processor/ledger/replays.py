@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 
 from sftpd_processor.errors import PermanentError
 from sftpd_processor.ledger.bringing import Bringer
-from sftpd_processor.ledger.candidates import About, Candidates
+from sftpd_processor.ledger.candidates import Candidates
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Clock
 from sftpd_processor.ledger.replaying import Replaying, Terms
@@ -76,9 +76,9 @@ class Replays:
         """Brings the files of an archive."""
         return Bringer(self._database, self._clock, dry_run=dry_run)
 
-    def candidates(self, selection: Selection, handlers: Sequence[str], about: About | None) -> Candidates:
+    def candidates(self, selection: Selection, handlers: Sequence[str]) -> Candidates:
         """The events of a selection."""
-        return Candidates(self._database, selection, handlers, about)
+        return Candidates(self._database, selection, handlers)
 
     def outcomes(self, replay: int) -> dict[str, Counter[str]]:
         """What became of deliveries, also in runs before an interruption: how many by handler and state."""

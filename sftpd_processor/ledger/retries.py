@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 
-from sftpd_processor.ledger.bulk import insert_rows
+from sftpd_processor.ledger.bulk import insert_rows, portions
 from sftpd_processor.ledger.database import Database
 from sftpd_processor.ledger.records import Clock
 from sftpd_processor.ledger.schema import IN_QUARANTINE, attempts, contents, deliveries, events, files
@@ -15,7 +15,6 @@ from sftpd_processor.ledger.selection import Selection, between, holds, named
 from sftpd_processor.ledger.upkeep import is_kept
 
 Row = dict[str, Any]
-_AT_ONCE = 500
 
 
 class Retries:
@@ -46,8 +45,8 @@ class Retries:
     def put_back(self, ids: Sequence[int]) -> int:
         """Make dead letters pending again, with all their attempts before them; returns how many still were dead."""
         total = 0
-        for at in range(0, len(ids), _AT_ONCE):
-            total += self._put_back(ids[at : at + _AT_ONCE])
+        for part in portions(ids):
+            total += self._put_back(part)
         return total
 
     def quarantined(self, selection: Selection) -> list[Row]:

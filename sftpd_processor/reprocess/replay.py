@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
-from sftpd_processor.archive.personal import Sought
 from sftpd_processor.collector import spare_the_collector
 from sftpd_processor.config.reading import Reading
 from sftpd_processor.config.settings import Settings
@@ -48,7 +46,6 @@ class Replay:
         self,
         job: Job,
         settings: Settings,
-        config_folder: Path,
         ledger: Ledger,
         handlers: Handlers,
         resumed: int | None = None,
@@ -60,7 +57,6 @@ class Replay:
         self._job = job
         self._settings = settings
         self._ledger = ledger
-        self._config_folder = config_folder
         self._resumed = resumed
         _demand(job.handlers, handlers)
         self.number: int | None = None
@@ -173,7 +169,7 @@ class Replay:
         return self._selected(replaying, self._candidates())
 
     def _archived(self, replaying: Replaying, counts: Counts, *, dry_run: bool) -> Iterator[Round]:
-        fit = fits(self._job.selection, self._about())
+        fit = fits(self._job.selection)
         bringer = self._ledger.replays.bringer(dry_run=dry_run)
         ledger_url = None if dry_run else self._settings.state.ledger_url()
         for found, problems in brought(self._request(), self.size(), bringer, self._patience, ledger_url):
@@ -182,7 +178,7 @@ class Replay:
             yield partial(_take, replaying, list(filter(fit, found.candidates)), found.files)
 
     def _selected(self, replaying: Replaying, candidates: Candidates) -> Iterator[Round]:
-        for _, page in candidates.pages():
+        for page in candidates.pages():
             yield partial(_take, replaying, page, len(page))
 
     def _reread(self, replaying: Replaying, counts: Counts, *, dry_run: bool) -> Iterator[Round]:
@@ -204,11 +200,7 @@ class Replay:
 
     def _candidates(self) -> Candidates:
         names = [handler.name for handler in self._handlers]
-        return self._ledger.replays.candidates(self._job.selection, names, self._about())
-
-    def _about(self) -> Callable[[bytes], bool] | None:
-        customers = self._job.selection.customers
-        return Sought(customers, ()).in_event if customers else None
+        return self._ledger.replays.candidates(self._job.selection, names)
 
     def _request(self) -> Request:
         job, chosen = self._job, self._job.selection

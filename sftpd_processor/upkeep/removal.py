@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from sftpd_processor.archive.places import ENDING
 from sftpd_processor.archive.rooms import Place
 
 _AT_ONCE = 500
@@ -31,7 +32,7 @@ def remove(state: Path, place: Place, between: Callable[[], None]) -> bool:
                 return False
             opened.callback(os.close, inner)
             folders.append(inner)
-        _remove_file(f"{name}.zip", folders[-1])
+        _remove_file(f"{name}{ENDING}", folders[-1])
         _empty(name, folders[-1], between)
         if not _remove_folder(name, folders[-1]):
             return False

@@ -44,31 +44,31 @@ def compared(new: Shadowable, old: Shadowable, old_state: str | None = "done") -
     return Comparison(new.name, old).of(item(), new.capture(item()), old_state)
 
 
+OLD = """
+    @handler(name="crm", shadow=True)
+    def crm(event, delivery):
+        number = int(event.body)
+        if number == 3:
+            return Skip("a test")
+        if number == 4:
+            raise Reject("no customer")
+        return {"number": number, "rate": 20}
+    """
+NEXT = """
+    @handler(name="crm-next", shadow=True)
+    def crm(event, delivery):
+        assert delivery.shadow
+        number = int(event.body)
+        if number == 4:
+            raise Reject("no customer")
+        return {"number": number, "rate": 21 if number in (5, 6) else 20}
+    """
+
+
 def test_history_is_compared_event_by_event(world: World) -> None:
     """Every event has one line that says what the old handler did with it, and the details give the same numbers."""
-    _, (crm,) = world.module(
-        """
-        @handler(name="crm", shadow=True)
-        def crm(event, delivery):
-            number = int(event.body)
-            if number == 3:
-                return Skip("a test")
-            if number == 4:
-                raise Reject("no customer")
-            return {"number": number, "rate": 20}
-        """
-    )
-    _, (new,) = world.module(
-        """
-        @handler(name="crm-next", shadow=True)
-        def crm(event, delivery):
-            assert delivery.shadow
-            number = int(event.body)
-            if number == 4:
-                raise Reject("no customer")
-            return {"number": number, "rate": 21 if number in (5, 6) else 20}
-        """
-    )
+    _, (crm,) = world.module(OLD)
+    _, (new,) = world.module(NEXT)
     world.record(["crm", "crm-next"], ["a", "b", "c", "d", "a", "b", "c"])
     world.record(["crm-next"], ["a"])
     world.finish(world.deliverer(crm))
